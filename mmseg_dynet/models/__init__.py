@@ -1,0 +1,5 @@
+"""The networks of the paper, as MMSegmentation backbones."""
+
+from .backbones import DyResNet
+
+__all__ = ["DyResNet"]

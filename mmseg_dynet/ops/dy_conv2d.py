@@ -1,0 +1,148 @@
+"""The dynamic convolution layer.
+
+Shape legend: see :mod:`mmseg_dynet.ops.functional`.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.utils import _pair
+
+from .coefficients import CoefficientPredictor
+from .functional import IntOrPair, dynamic_conv2d
+
+
+class DyConv2d(nn.Module):
+    """Dynamic 2-D convolution (DyNet, section 3): a drop-in for :class:`nn.Conv2d`.
+
+    Alone it predicts its own coefficients from its input, so that
+    ``conv_cfg=dict(type="DyConv2d")`` makes any ConvModule, head or neck dynamic.
+    With ``own_predictor=False`` it is given them: a block predicts once for all of its
+    layers, which is what the paper's networks do.
+
+    It is no subclass of :class:`nn.Conv2d` on purpose: code that looks for one (weight
+    initialisers, BN folding) would take the 5-D bank for a 4-D kernel.
+
+    Costs one static convolution, B * O * H' * W' * (C/G) * kH * kW MACs, plus
+    B * O * K * (C/G) * kH * kW for the fusion, plus B * C * O * K if it predicts.
+
+    Args:
+        in_channels: C.
+        out_channels: O.
+        kernel_size: Kernel side, or (kH, kW).
+        stride: As in :class:`nn.Conv2d`.
+        padding: As in :class:`nn.Conv2d`, in pixels; zeros are padded.
+        dilation: As in :class:`nn.Conv2d`.
+        groups: G, the groups of a grouped convolution.
+        bias: Whether to add a static bias.
+        num_kernels: K, the fixed kernels an output channel owns (the paper's g_t).
+        own_predictor: Whether the layer owns a predictor for calls without ``coeff``.
+
+    Raises:
+        ValueError: A number is not positive, or ``groups`` does not divide the
+            channels.
+    """
+
+    # What mmcv's ConvModule reads from a convolution.
+    transposed = False
+    output_padding = (0, 0)
+    padding_mode = "zeros"
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntOrPair,
+        stride: IntOrPair = 1,
+        padding: IntOrPair = 0,
+        dilation: IntOrPair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        num_kernels: int = 6,
+        own_predictor: bool = True,
+    ) -> None:
+        super().__init__()
+        if min(in_channels, out_channels, groups, num_kernels, *_pair(kernel_size)) < 1:
+            raise ValueError(
+                "in_channels, out_channels, kernel_size, groups and num_kernels must "
+                f"be at least 1, got {in_channels}, {out_channels}, {kernel_size}, "
+                f"{groups} and {num_kernels}"
+            )
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"groups={groups} must divide in_channels={in_channels} and "
+                f"out_channels={out_channels}"
+            )
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = _pair(kernel_size)
+        self.stride = _pair(stride)
+        self.padding = _pair(padding)
+        self.dilation = _pair(dilation)
+        self.groups = groups
+        self.num_kernels = num_kernels
+        self.weight = nn.Parameter(
+            torch.empty(
+                out_channels, num_kernels, in_channels // groups, *self.kernel_size
+            )
+        )
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        self.predictor = (
+            CoefficientPredictor(in_channels, [out_channels], num_kernels)
+            if own_predictor
+            else None
+        )
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Draw the bank so that the fused kernel starts as a Kaiming-normal one.
+
+        Coefficients start near 1/2, so a sum of K kernels of variance v has the
+        variance K * v / 4. Drawn with 4/K times Kaiming's variance (fan_out, ReLU: what
+        MMSegmentation gives a static convolution), the fused kernel has Kaiming's.
+
+        MMEngine calls this by its name, and mmcv's ConvModule leaves a layer that has
+        it alone.
+        """
+        with torch.no_grad():
+            for kernel in self.weight.unbind(1):  # K views of (O, C/G, kH, kW)
+                nn.init.kaiming_normal_(kernel, mode="fan_out", nonlinearity="relu")
+            self.weight.mul_(2 / math.sqrt(self.num_kernels))
+            if self.bias is not None:
+                self.bias.zero_()
+
+    def forward(self, x: Tensor, coeff: Tensor | None = None) -> Tensor:
+        """Convolve x (B, C, H, W) to (B, O, H', W') with coefficients (B, O, K).
+
+        Raises:
+            ValueError: No coefficients are given and the layer owns no predictor, or a
+                shape does not fit.
+        """
+        if coeff is None:
+            if self.predictor is None:
+                raise ValueError(
+                    "this DyConv2d was built with own_predictor=False: pass coeff "
+                    f"(B, {self.out_channels}, {self.num_kernels}), or build it with "
+                    "own_predictor=True"
+                )
+            (coeff,) = self.predictor(x)
+        return dynamic_conv2d(
+            x,
+            self.weight,
+            coeff,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+        )
+
+    def extra_repr(self) -> str:
+        """Describe the layer as :class:`nn.Conv2d` does, with its number of kernels."""
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
+            f"stride={self.stride}, padding={self.padding}, dilation={self.dilation}, "
+            f"groups={self.groups}, bias={self.bias is not None}, "
+            f"num_kernels={self.num_kernels}"
+        )

@@ -1,0 +1,182 @@
+"""Dynamic convolution as functions of tensors.
+
+Shape legend, used by every docstring of :mod:`mmseg_dynet.ops`:
+
+    B       images in the batch
+    C, O    input and output channels
+    G       groups of a grouped convolution
+    K       fixed kernels an output channel owns (the paper's g_t)
+    kH, kW  kernel height and width
+    H, W    input height and width;  H', W' those of the output
+
+A layer owns a *bank* of fixed kernels, ``weight`` (O, K, C/G, kH, kW). For each
+image it receives *coefficients*, ``coeff`` (B, O, K), and convolves the image with
+the dynamic kernel
+
+    w~[b, o] = sum_k coeff[b, o, k] * weight[o, k]           (DyNet, eq. 1)
+
+The same output is a weighted sum of the K static feature maps (eq. 2), since
+convolution is linear. :func:`dynamic_conv2d` computes eq. 1 and is the one to use;
+:func:`dynamic_conv2d_feature_fusion` computes eq. 2, which the paper trains with and
+which costs K convolutions; :func:`dynamic_conv2d_reference` is the obvious loop that
+both are tested against.
+
+Source: "DyNet: Dynamic Convolution for Accelerating Convolutional Neural Networks",
+arXiv 2004.10694, section 3.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IntOrPair = int | tuple[int, int]
+
+
+def fuse_kernels(weight: Tensor, coeff: Tensor) -> Tensor:
+    """Fuse the bank into one dynamic kernel an image (DyNet, eq. 1).
+
+    Written as one batched matrix product, so that it reads the bank once for the whole
+    batch and every FLOP counter sees its cost: B * O * K * (C/G) * kH * kW MACs.
+
+    Args:
+        weight: Bank of fixed kernels, (O, K, C/G, kH, kW).
+        coeff: Coefficients, (B, O, K).
+
+    Returns:
+        Dynamic kernels, (B, O, C/G, kH, kW).
+    """
+    # (O, B, K) @ (O, K, C/G*kH*kW) -> (O, B, C/G*kH*kW)
+    fused = torch.bmm(coeff.transpose(0, 1), weight.flatten(2))
+    return fused.transpose(0, 1).unflatten(2, weight.shape[2:])
+
+
+def dynamic_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    coeff: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrPair = 1,
+    padding: IntOrPair = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolve each image of a batch with a kernel of its own.
+
+    Kernels are fused (eq. 1) for any batch size, in training and inference: the
+    batch becomes one grouped convolution with ``B * groups`` groups. Its cost is that
+    of one static convolution, B * O * H' * W' * (C/G) * kH * kW MACs, plus the fusion
+    (:func:`fuse_kernels`).
+
+    Args:
+        x: Images, (B, C, H, W).
+        weight: Bank of fixed kernels, (O, K, C/G, kH, kW).
+        coeff: Coefficients, (B, O, K).
+        bias: Static bias, (O,), added after the convolution.
+        stride: As in :func:`torch.nn.functional.conv2d`.
+        padding: As in :func:`torch.nn.functional.conv2d`, in pixels.
+        dilation: As in :func:`torch.nn.functional.conv2d`.
+        groups: G, the groups of a grouped convolution (not the paper's group size).
+
+    Returns:
+        Feature maps, (B, O, H', W').
+
+    Raises:
+        ValueError: The shapes do not fit together.
+    """
+    _check_shapes(x, weight, coeff, bias, groups)
+    batch, channels, height, width = x.shape
+    kernels = fuse_kernels(weight, coeff)
+    if batch == 1:
+        return F.conv2d(x, kernels[0], bias, stride, padding, dilation, groups)
+
+    # (B, C, H, W) -> (1, B*C, H, W): image b owns the channels b*C .. (b+1)*C
+    out = F.conv2d(
+        x.reshape(1, batch * channels, height, width),
+        kernels.flatten(0, 1),
+        None if bias is None else bias.repeat(batch),
+        stride,
+        padding,
+        dilation,
+        max(batch, 1) * groups,
+    )
+    return out.reshape(batch, weight.shape[0], *out.shape[2:])
+
+
+def dynamic_conv2d_feature_fusion(
+    x: Tensor,
+    weight: Tensor,
+    coeff: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrPair = 1,
+    padding: IntOrPair = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Weighted sum of K static feature maps (DyNet, eq. 2).
+
+    How the paper trains: the kernels stay static, so a batch is one convolution, but a
+    K times wider one. Costs K times the MACs of :func:`dynamic_conv2d`'s convolution
+    and keeps K feature maps for the backward pass. Kept as the published alternative
+    and as a second oracle. Arguments, result and errors are those of
+    :func:`dynamic_conv2d`.
+    """
+    _check_shapes(x, weight, coeff, bias, groups)
+    out_channels, num_kernels = weight.shape[:2]
+    # Output channel o*K + k of the wide convolution is kernel k of channel o, which
+    # keeps the channels of a group together.
+    maps = F.conv2d(x, weight.flatten(0, 1), None, stride, padding, dilation, groups)
+    maps = maps.unflatten(1, (out_channels, num_kernels))  # (B, O, K, H', W')
+    out = torch.einsum("bokhw,bok->bohw", maps, coeff)
+    return out if bias is None else out + bias[:, None, None]
+
+
+def dynamic_conv2d_reference(
+    x: Tensor,
+    weight: Tensor,
+    coeff: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrPair = 1,
+    padding: IntOrPair = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Image by image, eq. 1 as it is written: slow, obvious, and the oracle.
+
+    Arguments, result and errors are those of :func:`dynamic_conv2d`.
+    """
+    _check_shapes(x, weight, coeff, bias, groups)
+    outs = []
+    for image, eta in zip(x, coeff, strict=True):
+        kernel = (eta[:, :, None, None, None] * weight).sum(dim=1)
+        outs.append(F.conv2d(image, kernel, bias, stride, padding, dilation, groups))
+    return torch.stack(outs)
+
+
+def _check_shapes(
+    x: Tensor, weight: Tensor, coeff: Tensor, bias: Tensor | None, groups: int
+) -> None:
+    """Raise a ValueError that names the first shape that does not fit."""
+    if x.ndim != 4:
+        raise ValueError(f"x must be (B, C, H, W), got shape {tuple(x.shape)}")
+    if weight.ndim != 5:
+        raise ValueError(
+            f"weight must be (O, K, C/groups, kH, kW), got shape {tuple(weight.shape)}"
+        )
+    batch, channels = x.shape[:2]
+    out_channels, num_kernels, group_channels = weight.shape[:3]
+    if groups < 1 or out_channels % groups or channels != group_channels * groups:
+        raise ValueError(
+            f"groups={groups} does not fit: x has C={channels} channels, weight "
+            f"{tuple(weight.shape)} takes {group_channels} channels a group and gives "
+            f"O={out_channels}; groups must divide O, and C must be "
+            f"groups * {group_channels}"
+        )
+    if coeff.shape != (batch, out_channels, num_kernels):
+        raise ValueError(
+            f"coeff must be (B, O, K) = {(batch, out_channels, num_kernels)}, got "
+            f"shape {tuple(coeff.shape)}"
+        )
+    if bias is not None and bias.shape != (out_channels,):
+        raise ValueError(
+            f"bias must be (O,) = {(out_channels,)}, got shape {tuple(bias.shape)}"
+        )

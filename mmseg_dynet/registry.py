@@ -1,0 +1,14 @@
+"""The one file that binds the package's names to MMEngine's registries.
+
+Models go to MMEngine's root registry, not to MMSegmentation's child of it, so that
+mmseg, mmdet and mmpretrain configs find them alike, with and without a default scope.
+"""
+
+from mmengine.registry import MODELS
+
+from mmseg_dynet import datasets  # noqa: F401  registers in MMSegmentation's DATASETS
+from mmseg_dynet.models import DyResNet
+from mmseg_dynet.ops import DyConv2d
+
+for module in (DyConv2d, DyResNet):
+    MODELS.register_module(module=module)
