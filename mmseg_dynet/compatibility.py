@@ -1,64 +1,76 @@
-"""Guard against a missing or unfit host, with the line that installs a fit one.
+"""Guard against a missing or unfit host, with the lines that install a fit one.
 
 The host is one of two families with the same import names: OpenMMLab's packages, or
-their maintained OneDL forks. Neither can be a hard requirement, since either would break
-an environment that has the other.
+their maintained OneDL forks. Neither can be a hard requirement, since either would
+break an environment that has the other. So pip cannot check them; this module does.
 """
 
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib import import_module, metadata, util
 
 from packaging.version import Version
 
-# import name: (OneDL distribution, OpenMMLab distribution, oldest version that works)
+# import name: {distribution that provides it: oldest version that works}
 HOST_PACKAGES = {
-    "mmengine": ("onedl-mmengine", "mmengine", "0.10.0"),
-    "mmcv": ("onedl-mmcv", "mmcv", "2.0.0"),
-    "mmseg": ("onedl-mmsegmentation", "mmsegmentation", "1.2.0"),
+    "mmengine": {"onedl-mmengine": "0.10.8", "mmengine": "0.10.0"},
+    "mmcv": {"onedl-mmcv": "2.3.0", "mmcv": "2.0.0", "mmcv-lite": "2.0.0"},
+    "mmseg": {"onedl-mmsegmentation": "1.4.0", "mmsegmentation": "1.2.0"},
 }
 
-INSTALL_LINE = (
-    "install the tested host with\n"
-    "    MMCV_WITH_OPS=0 pip install 'mmseg_dynet[onedl]'\n"
-    "or, beside OpenMMLab's own packages, with\n"
-    "    pip install 'mmseg_dynet[openmmlab]'"
-)
+# mmcv's source asks for pkg_resources, which setuptools 82 removed, and compiles its
+# operators only where it sees torch.
+HOW_TO_INSTALL = """\
+Install the tested host with
+    pip install onedl-mmengine onedl-mmcv onedl-mmsegmentation
+or OpenMMLab's own packages with
+    pip install 'setuptools<82' wheel ninja
+    MMCV_WITH_OPS=1 pip install --no-build-isolation 'mmcv>=2.0.0,<2.2.0'
+    pip install mmengine mmsegmentation ftfy regex"""
 
 
 def check_host() -> None:
-    """Raise an ImportError unless one whole family of host packages is installed.
+    """Check that every package of the host is there once, recent enough, and imports.
+
+    A package that has no distribution, such as a checkout on ``PYTHONPATH``, is taken
+    as it is.
 
     Raises:
-        ImportError: A host package is missing, both families are installed at once, a
-            version is too old, or the package itself does not import.
+        ImportError: A package is missing, is provided by two distributions that
+            overwrite each other, is too old, or does not import.
     """
-    for name, (onedl, openmmlab, oldest) in HOST_PACKAGES.items():
-        found = {dist: _version(dist) for dist in (onedl, openmmlab)}
-        installed = {dist: v for dist, v in found.items() if v is not None}
-        if not installed:
-            raise ImportError(f"mmseg_dynet needs {name}: {INSTALL_LINE}")
-        if len(installed) == 2:
+    host = []
+    for name, oldest in HOST_PACKAGES.items():
+        spec = util.find_spec(name)
+        # Without an origin it is but a folder that an uninstallation has left behind.
+        if spec is None or spec.origin is None:
+            raise ImportError(f"mmseg_dynet needs {name}. {HOW_TO_INSTALL}")
+
+        installed = {dist: v for dist in oldest if (v := _version(dist)) is not None}
+        if len(installed) > 1:
             raise ImportError(
-                f"{onedl} and {openmmlab} both provide {name} and overwrite each other: "
-                f"uninstall both, then {INSTALL_LINE}"
+                f"{' and '.join(installed)} both provide {name} and overwrite each "
+                f"other. Run\n    pip uninstall {' '.join(installed)}\n{HOW_TO_INSTALL}"
             )
-        ((dist, found_version),) = installed.items()
-        if Version(found_version) < Version(oldest):
-            raise ImportError(
-                f"mmseg_dynet needs {dist} >= {oldest}, found {found_version}: "
-                f"{INSTALL_LINE}"
-            )
-        try:
-            import_module(name)
-        except Exception as error:
-            raise ImportError(
-                f"{dist} {found_version} is installed but does not import ({error}): "
-                f"{INSTALL_LINE}"
-            ) from error
+        for dist, found in installed.items():
+            if Version(found) < Version(oldest[dist]):
+                raise ImportError(
+                    f"mmseg_dynet needs {dist} >= {oldest[dist]}, found {found}. "
+                    f"Run\n    pip install '{dist}>={oldest[dist]}'"
+                )
+        host += [f"{dist} {found}" for dist, found in installed.items()] or [name]
+
+    try:
+        # Not mmseg alone, which imports even where mmcv lacks the compiled operators
+        # that the rest of it needs.
+        import_module("mmseg.models")
+    except Exception as error:
+        raise ImportError(
+            f"{', '.join(host)} cannot be imported together "
+            f"({type(error).__name__}: {error}). {HOW_TO_INSTALL}"
+        ) from error
 
 
 def _version(distribution: str) -> str | None:
     try:
-        return version(distribution)
-    except PackageNotFoundError:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
         return None

@@ -7,8 +7,21 @@ mmseg, mmdet and mmpretrain configs find them alike, with and without a default 
 from mmengine.registry import MODELS
 
 from mmseg_dynet import datasets  # noqa: F401  registers in MMSegmentation's DATASETS
-from mmseg_dynet.models import DyResNet
+from mmseg_dynet.models import (
+    DyMobileNetV2,
+    DyMobileNetV3,
+    DyResNet,
+    DyShuffleNetV2,
+    ShuffleNetV2,
+)
 from mmseg_dynet.ops import DyConv2d
 
-for module in (DyConv2d, DyResNet):
+for module in (
+    DyConv2d,
+    DyMobileNetV2,
+    DyMobileNetV3,
+    DyResNet,
+    DyShuffleNetV2,
+    ShuffleNetV2,
+):
     MODELS.register_module(module=module)

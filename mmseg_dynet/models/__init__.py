@@ -1,5 +1,17 @@
 """The networks of the paper, as MMSegmentation backbones."""
 
-from .backbones import DyResNet
+from .backbones import (
+    DyMobileNetV2,
+    DyMobileNetV3,
+    DyResNet,
+    DyShuffleNetV2,
+    ShuffleNetV2,
+)
 
-__all__ = ["DyResNet"]
+__all__ = [
+    "DyMobileNetV2",
+    "DyMobileNetV3",
+    "DyResNet",
+    "DyShuffleNetV2",
+    "ShuffleNetV2",
+]

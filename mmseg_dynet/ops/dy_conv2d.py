@@ -4,6 +4,7 @@ Shape legend: see :mod:`mmseg_dynet.ops.functional`.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -137,6 +138,23 @@ class DyConv2d(nn.Module):
             self.dilation,
             self.groups,
         )
+
+    def _apply(
+        self, fn: Callable[[Tensor], Tensor], recurse: bool = True
+    ) -> "DyConv2d":
+        """Move or convert the bank as the O * K kernels of four dimensions that it is.
+
+        ``model.to(memory_format=torch.channels_last)`` converts every 4-D and 5-D
+        tensor, and fails on 5-D ones. As 4-D kernels the bank takes that format, and
+        its fused kernels come out in it.
+        """
+
+        def apply(tensor: Tensor) -> Tensor:
+            if tensor.ndim != 5:
+                return fn(tensor)
+            return fn(tensor.flatten(0, 1)).unflatten(0, tensor.shape[:2])
+
+        return super()._apply(apply, recurse)
 
     def extra_repr(self) -> str:
         """Describe the layer as :class:`nn.Conv2d` does, with its number of kernels."""

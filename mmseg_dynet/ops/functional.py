@@ -43,8 +43,16 @@ def fuse_kernels(weight: Tensor, coeff: Tensor) -> Tensor:
         coeff: Coefficients, (B, O, K).
 
     Returns:
-        Dynamic kernels, (B, O, C/G, kH, kW).
+        Dynamic kernels, (B, O, C/G, kH, kW), in the bank's memory format: if each
+        kernel of the bank is channels_last, so is each dynamic kernel.
     """
+    if weight.is_contiguous():
+        return _fuse_contiguous(weight, coeff)
+    kernels = _fuse_contiguous(weight.permute(0, 1, 3, 4, 2), coeff)
+    return kernels.permute(0, 1, 4, 2, 3)
+
+
+def _fuse_contiguous(weight: Tensor, coeff: Tensor) -> Tensor:
     # (O, B, K) @ (O, K, C/G*kH*kW) -> (O, B, C/G*kH*kW)
     fused = torch.bmm(coeff.transpose(0, 1), weight.flatten(2))
     return fused.transpose(0, 1).unflatten(2, weight.shape[2:])
@@ -127,7 +135,8 @@ def dynamic_conv2d_feature_fusion(
     maps = F.conv2d(x, weight.flatten(0, 1), None, stride, padding, dilation, groups)
     maps = maps.unflatten(1, (out_channels, num_kernels))  # (B, O, K, H', W')
     out = torch.einsum("bokhw,bok->bohw", maps, coeff)
-    return out if bias is None else out + bias[:, None, None]
+    # Under autocast the bias would turn the output back into float32.
+    return out if bias is None else out + bias.to(out.dtype)[:, None, None]
 
 
 def dynamic_conv2d_reference(

@@ -6,6 +6,7 @@ figure 2).
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from mmseg.models.backbones.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
@@ -113,7 +114,7 @@ class DyResNet(ResNet):
         [(1, 32, 16, 16), (1, 64, 8, 8), (1, 128, 8, 8), (1, 256, 8, 8)]
     """
 
-    arch_settings = {
+    arch_settings: ClassVar = {
         18: (DyBasicBlock, (2, 2, 2, 2)),
         34: (DyBasicBlock, (3, 4, 6, 3)),
         50: (DyBottleneck, (3, 4, 6, 3)),
@@ -136,8 +137,8 @@ class DyResNet(ResNet):
         for unsupported in ("conv_cfg", "dcn", "plugins"):
             if kwargs.get(unsupported) is not None:
                 raise ValueError(
-                    f"DyResNet does not take {unsupported}={kwargs[unsupported]!r}: its "
-                    "blocks bring their own convolutions; remove the option"
+                    f"DyResNet does not take {unsupported}={kwargs[unsupported]!r}: "
+                    "its blocks bring their own convolutions; remove the option"
                 )
         self.num_kernels = num_kernels
         super().__init__(
@@ -153,7 +154,7 @@ class DyResNet(ResNet):
         """Pack the dynamic blocks of a stage into a layer of the host's."""
         if self.zero_init_residual:
             # The host gives this to its own two block classes only. As there, it is
-            # without effect when the backbone's init_cfg loads pretrained weights.
+            # without effect when init_cfg loads pretrained weights.
             override = dict(name=kwargs["block"].last_norm)
             kwargs["init_cfg"] = dict(type="Constant", val=0, override=override)
         return super().make_res_layer(num_kernels=self.num_kernels, **kwargs)

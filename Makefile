@@ -1,0 +1,74 @@
+# One definition of each command that people, CI and pre-commit run.
+
+PYTHON ?= python3
+VENV ?= .venv
+# One pytest process a core; each gets one thread, so that they do not fight for it.
+WORKERS ?= 2
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+CONSTRAINTS := constraints/onedl.txt
+INSTALL := $(PIP) install --constraint $(CONSTRAINTS)
+PACKAGE_FILES := setup.py mmseg_dynet/version.py $(CONSTRAINTS)
+
+STREETS := data/synthetic_streets
+DEMO_NAME := r18-d16_fcn_1xb4-200_synthetic-streets-128x256
+DEMO_STATIC := configs/fcn/$(DEMO_NAME).py
+DEMO_DYNAMIC := configs/fcn/dy-$(DEMO_NAME).py
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help env demo test lint format wheel clean
+
+help:  ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' \
+		$(MAKEFILE_LIST)
+	@echo
+	@echo "  PYTHON=$(PYTHON) makes the environment VENV=$(VENV); both can be set."
+
+env: $(VENV)/.env  ## Create the environment: the package and its tested host
+
+demo: $(VENV)/.env  ## Train Dy-R18 and its static twin on synthetic streets, compare
+	$(BIN)/python tools/dataset_converters/synthetic_streets.py --out $(STREETS)
+	$(BIN)/python tools/train.py $(DEMO_STATIC)
+	$(BIN)/python tools/train.py $(DEMO_DYNAMIC)
+	$(BIN)/python tools/analysis_tools/compare.py $(DEMO_STATIC) $(DEMO_DYNAMIC) \
+		--picture work_dirs/demo.png
+
+test: $(VENV)/.test  ## Run the test suite
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS)
+
+lint: $(VENV)/.lint  ## Check style and formatting
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: $(VENV)/.lint  ## Format, and repair what can be repaired
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+wheel: $(VENV)/.python  ## Build the wheel into dist/
+	$(PIP) wheel --no-deps --wheel-dir dist .
+
+clean:  ## Remove what builds and checks leave; keep environments, data and results
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -path './.venv*' -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+# A stamp is written last, so an interrupted installation is taken up again.
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || { \
+		echo "error: $(PYTHON) is not Python 3.10, 3.11 or 3.12:" \
+			"name one, e.g. make PYTHON=python3.12 env" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.env: $(VENV)/.python $(PACKAGE_FILES)
+	$(INSTALL) --editable '.[onedl]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.python $(PACKAGE_FILES)
+	$(INSTALL) --editable '.[onedl,test]'
+	touch $@
+
+$(VENV)/.lint: $(VENV)/.python $(CONSTRAINTS)
+	$(INSTALL) ruff
+	touch $@

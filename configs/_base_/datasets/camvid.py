@@ -1,0 +1,80 @@
+# CamVid, 480x360 (360 high), in the 11 classes of the SegNet protocol. Laid out by
+# tools/dataset_converters/camvid.py. A config on this base says what is void in the
+# model as well: data_preprocessor.seg_pad_val = 11, and ignore_index = 11 in the
+# decode head and in each auxiliary head.
+dataset_type = "CamVidDataset"
+data_root = "data/camvid/"
+crop_size = (240, 320)
+ignore_index = 11
+train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations"),
+    dict(
+        type="RandomResize",
+        scale=(480, 360),
+        ratio_range=(0.5, 2.0),
+        keep_ratio=True,
+    ),
+    dict(
+        type="RandomCrop",
+        crop_size=crop_size,
+        cat_max_ratio=0.75,
+        ignore_index=ignore_index,
+    ),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="PhotoMetricDistortion"),
+    dict(type="PackSegInputs"),
+]
+test_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="Resize", scale=(480, 360), keep_ratio=True),
+    # After Resize: predictions are compared at the size of the label map.
+    dict(type="LoadAnnotations"),
+    dict(type="PackSegInputs"),
+]
+tta_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(
+        type="TestTimeAug",
+        transforms=[
+            [
+                dict(type="Resize", scale_factor=ratio, keep_ratio=True)
+                for ratio in (0.75, 1.0, 1.25, 1.5)
+            ],
+            [
+                dict(type="RandomFlip", prob=0.0, direction="horizontal"),
+                dict(type="RandomFlip", prob=1.0, direction="horizontal"),
+            ],
+            [dict(type="LoadAnnotations")],
+            [dict(type="PackSegInputs")],
+        ],
+    ),
+]
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type="InfiniteSampler", shuffle=True),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        data_prefix=dict(img_path="img_dir/train", seg_map_path="ann_dir/train"),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        data_prefix=dict(img_path="img_dir/val", seg_map_path="ann_dir/val"),
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+
+val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"], ignore_index=ignore_index)
+test_evaluator = val_evaluator

@@ -1,0 +1,1 @@
+"""Measures of networks: cost, latency, pictures. They know modules, no configs."""

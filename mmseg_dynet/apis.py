@@ -1,0 +1,40 @@
+"""From a config to a model, outside of a Runner."""
+
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import load_checkpoint
+from torch import nn
+
+
+def build_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
+    """Build a config's model on the CPU, in eval mode.
+
+    SyncBN becomes BN, since no process group is needed to look at a model. Weights are
+    those of the checkpoint, or freshly drawn ones; ``init_cfg`` loads nothing.
+
+    Args:
+        cfg: A config with ``model`` and ``default_scope``.
+        checkpoint: A checkpoint of this model; every parameter must be in it.
+    """
+    init_default_scope(cfg.get("default_scope", "mmseg"))
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    if checkpoint is not None:
+        load_checkpoint(model, checkpoint, map_location="cpu", strict=True)
+    model.eval()
+    return model
+
+
+def input_size(cfg: Config) -> tuple[int, int]:
+    """The (H, W) that a config trains on.
+
+    Raises:
+        ValueError: The config does not say.
+    """
+    size = cfg.model.get("data_preprocessor", {}).get("size")
+    if size is None:
+        raise ValueError(
+            "the config has no model.data_preprocessor.size to take the input size "
+            "from: give one with --shape H W"
+        )
+    return tuple(size)

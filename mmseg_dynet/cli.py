@@ -1,0 +1,74 @@
+"""What the command-line tools share: config arguments, and what they mean.
+
+The arguments are those of MMSegmentation's tools.
+"""
+
+import os
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+
+def config_parser(description: str) -> ArgumentParser:
+    """A parser with the argument that every tool has: overrides of config values.
+
+    A config is Python and is executed when it is loaded: load those you trust.
+    """
+    parser = ArgumentParser(description=description)
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="override values of the config, e.g. train_cfg.max_iters=100 or "
+        'model.backbone.out_indices="(0,3)" (no spaces inside a value)',
+    )
+    return parser
+
+
+def add_launch_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of a tool that starts a Runner, on one machine or many."""
+    parser.add_argument(
+        "--work-dir",
+        help="directory of logs and checkpoints (default: work_dirs/CONFIG_NAME)",
+    )
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        default="none",
+        help="what has started this process (default: none, a single process)",
+    )
+    # torch.distributed.launch passes it; torchrun sets the variable instead.
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
+
+
+def load_config(path: str, cfg_options: dict | None = None) -> Config:
+    """Read a config file and override its values.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"no config file at {path}; configs of this project are under configs/, "
+            "e.g. configs/fcn/dy-r50-d8_fcn_4xb2-80k_cityscapes-512x1024.py"
+        )
+    cfg = Config.fromfile(path)
+    if cfg_options is not None:
+        cfg.merge_from_dict(cfg_options)
+    return cfg
+
+
+def default_work_dir(config_path: str) -> str:
+    """Where a config's logs and checkpoints go unless told otherwise."""
+    return str(Path("work_dirs") / Path(config_path).stem)
+
+
+def load_run_config(args: Namespace) -> Config:
+    """Read the config of a tool that starts a Runner, launch arguments applied."""
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    cfg = load_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get("work_dir") or default_work_dir(args.config)
+    return cfg

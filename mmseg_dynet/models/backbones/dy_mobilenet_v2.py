@@ -1,0 +1,118 @@
+"""MobileNetV2 with dynamic convolutions: Dy-mobile, and the form of unchanged width.
+
+The 3x3 stem and the last 1x1 convolution stay static. Of the readings of the paper's
+rule, this one reproduces its counts of Dy-mobile (1.0): 129.3e6 MACs in convolutions
+(129 M in the paper), 135.1e6 with kernel fusion and prediction (135 M).
+"""
+
+import math
+from collections.abc import Sequence
+
+from mmcv.cnn import ConvModule
+from mmengine.model import Sequential
+from mmseg.models.backbones import MobileNetV2
+from mmseg.models.utils import make_divisible
+
+from mmseg_dynet.models.inverted_residual import InvertedResidual
+from mmseg_dynet.models.validation import check_per_stage, check_positive
+
+from .base import BATCH_NORM, InitCfg, StagedBackbone
+
+RELU6 = dict(type="ReLU6")
+GROUP_CHANNELS = 6  # a group of the spatial convolution, in Dy-mobile
+
+
+class DyMobileNetV2(StagedBackbone):
+    """MobileNetV2 with dynamic convolutions (DyNet, section 3.2).
+
+    Dy-mobile, the default, does without MobileNetV2's expansion: all three convolutions
+    of a block have C_out channels, rounded up to a multiple of 6, and the spatial one
+    has C_out / 6 groups, which costs what the depthwise one did. The form with
+    ``same_width=True`` is MobileNetV2 with the convolutions of its blocks made dynamic,
+    used in the paper's correlation study.
+
+    Stages 0 to 6 are MobileNetV2's, with 18/24/36/66/96/162/324 channels in Dy-mobile
+    and 16/24/32/64/96/160/320 at the same width, at strides 2/4/8/16/16/32/32. Stage 7
+    is the 1x1 convolution to 1280 channels in front of a classifier.
+
+    Args:
+        same_width: Whether to keep MobileNetV2's widths and its expansion.
+        num_kernels: K, the fixed kernels an output channel owns (the paper's g_t).
+            None builds the static control of the same width: Fix-mobile, or MobileNetV2
+            itself.
+        widen_factor: Multiplies the channels of every layer; the last convolution's
+            only above 1.
+        strides: Stride of the first block of each stage 0 .. 6, as in MMSegmentation.
+        dilations: Dilation of the first block of each stage 0 .. 6, as there. Output
+            stride 8 takes strides (1, 2, 2, 1, 1, 1, 1), dilations
+            (1, 1, 1, 2, 2, 4, 4).
+        out_indices: Stages whose outputs are returned, each in 0 .. 7.
+        frozen_stages: -1 freezes nothing; i freezes the stem and the first i stages.
+        norm_eval: Whether all batch norms stay in eval mode.
+        with_cp: Whether to recompute each block in the backward pass.
+        norm_cfg: Norm of every convolution.
+        act_cfg: Activation of every convolution that has one.
+        init_cfg: As in :class:`StagedBackbone`.
+
+    Raises:
+        ValueError: An option is out of its range.
+
+    Example:
+        >>> import torch
+        >>> backbone = DyMobileNetV2()
+        >>> [tuple(out.shape) for out in backbone(torch.rand(1, 3, 64, 64))]
+        [(1, 24, 16, 16), (1, 36, 8, 8), (1, 96, 4, 4), (1, 324, 2, 2)]
+    """
+
+    def __init__(
+        self,
+        same_width: bool = False,
+        num_kernels: int | None = 6,
+        widen_factor: float = 1.0,
+        strides: Sequence[int] = (1, 2, 2, 2, 1, 2, 1),
+        dilations: Sequence[int] = (1, 1, 1, 1, 1, 1, 1),
+        out_indices: Sequence[int] = (1, 2, 4, 6),
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        norm_cfg: dict = BATCH_NORM,
+        act_cfg: dict = RELU6,
+        init_cfg: InitCfg = None,
+    ) -> None:
+        settings = MobileNetV2.arch_settings  # (expansion, channels, blocks) a stage
+        check_per_stage(len(settings), strides=strides, dilations=dilations)
+        check_positive(widen_factor=widen_factor)
+        shared = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
+
+        in_channels = make_divisible(32 * widen_factor, 8)
+        stem = ConvModule(3, in_channels, 3, stride=2, padding=1, **shared)
+        stages = []
+        for stage, (expansion, width, num_blocks) in enumerate(settings):
+            blocks = []
+            for i in range(num_blocks):
+                if same_width:
+                    out_channels = make_divisible(width * widen_factor, 8)
+                    mid_channels = groups = in_channels * expansion
+                else:
+                    groups = math.ceil(width * widen_factor / GROUP_CHANNELS)
+                    mid_channels = out_channels = groups * GROUP_CHANNELS
+                block = InvertedResidual(
+                    in_channels,
+                    mid_channels,
+                    out_channels,
+                    num_kernels,
+                    stride=strides[stage] if i == 0 else 1,
+                    dilation=dilations[stage] if i == 0 else 1,
+                    groups=groups,
+                    expand=not same_width or expansion != 1,
+                    **shared,
+                )
+                blocks.append(block)
+                in_channels = out_channels
+            stages.append(Sequential(*blocks))
+        last_channels = make_divisible(1280 * max(widen_factor, 1), 8)
+        stages.append(Sequential(ConvModule(in_channels, last_channels, 1, **shared)))
+
+        super().__init__(
+            stem, stages, out_indices, frozen_stages, norm_eval, with_cp, init_cfg
+        )

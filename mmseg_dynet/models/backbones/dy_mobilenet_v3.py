@@ -1,0 +1,133 @@
+"""MobileNetV3 with dynamic convolutions at unchanged width.
+
+The stem, the squeeze-excite layers and the last 1x1 convolution stay static. Of the
+readings of the paper, this one reproduces its counts: 58.95e6 MACs for Small (59 M in
+the paper) and 227.8e6 for Large (228 M) in convolutions, kernel fusion and prediction.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import groupby
+
+from mmcv.cnn import ConvModule
+from mmcv.cnn.bricks import Conv2dAdaptivePadding
+from mmengine.model import Sequential
+from mmseg.models.backbones import MobileNetV3
+from mmseg.models.utils import make_divisible
+
+from mmseg_dynet.models.inverted_residual import InvertedResidual
+from mmseg_dynet.models.validation import check_choice, check_per_stage, check_positive
+
+from .base import BATCH_NORM, InitCfg, StagedBackbone
+
+
+class DyMobileNetV3(StagedBackbone):
+    """MobileNetV3 whose blocks have dynamic convolutions (DyNet, table 1).
+
+    A stage holds the blocks of one width. The last stage is the 1x1 convolution to six
+    times the channels before it.
+
+    ======  =============================  ===================
+    arch    channels of the stages         strides
+    ======  =============================  ===================
+    small   16/24/40/48/96/576             4/8/16/16/32/32
+    large   16/24/40/80/112/160/960        2/4/8/16/16/32/32
+    ======  =============================  ===================
+
+    Args:
+        arch: "small" or "large".
+        num_kernels: K, the fixed kernels an output channel owns (the paper's g_t).
+            None builds MobileNetV3 itself, the static control.
+        widen_factor: Multiplies the channels of every layer.
+        strides: Stride of the first block of each stage but the last. None keeps the
+            strides of the table.
+        dilations: Dilation of all blocks of each stage but the last. None means 1.
+            Output stride 8, the only one of MMSegmentation's MobileNetV3, takes strides
+            (2, 2, 1, 1, 1) and dilations (1, 1, 2, 2, 4) in "small", and
+            (1, 2, 2, 1, 1, 1) and (1, 1, 1, 2, 2, 4) in "large".
+        out_indices: Stages whose outputs are returned. None means the last.
+        frozen_stages: -1 freezes nothing; i freezes the stem and the first i stages.
+        norm_eval: Whether all batch norms stay in eval mode.
+        with_cp: Whether to recompute each block in the backward pass.
+        norm_cfg: Norm of every convolution.
+        init_cfg: As in :class:`StagedBackbone`.
+
+    Raises:
+        ValueError: An option is out of its range.
+
+    Example:
+        >>> import torch
+        >>> backbone = DyMobileNetV3("small", out_indices=(0, 1, 3, 5))
+        >>> [tuple(out.shape) for out in backbone(torch.rand(1, 3, 64, 64))]
+        [(1, 16, 16, 16), (1, 24, 8, 8), (1, 48, 4, 4), (1, 576, 2, 2)]
+    """
+
+    def __init__(
+        self,
+        arch: str = "small",
+        num_kernels: int | None = 6,
+        widen_factor: float = 1.0,
+        strides: Sequence[int] | None = None,
+        dilations: Sequence[int] | None = None,
+        out_indices: Sequence[int] | None = None,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        norm_cfg: dict = BATCH_NORM,
+        init_cfg: InitCfg = None,
+    ) -> None:
+        check_choice("arch", arch, MobileNetV3.arch_settings)
+        # A block is (kernel size, mid channels, out channels, squeeze-excite,
+        # activation, stride); the blocks of a stage have equal out channels.
+        blocks_of_stage = [
+            list(rows)
+            for _, rows in groupby(MobileNetV3.arch_settings[arch], lambda row: row[2])
+        ]
+        num_stages = len(blocks_of_stage)
+        if strides is None:
+            strides = [rows[0][-1] for rows in blocks_of_stage]
+        if dilations is None:
+            dilations = [1] * num_stages
+        if out_indices is None:
+            out_indices = [num_stages]
+        check_per_stage(num_stages, strides=strides, dilations=dilations)
+        check_positive(widen_factor=widen_factor)
+
+        def widen(channels: int) -> int:
+            return make_divisible(channels * widen_factor, 8)
+
+        static = partial(ConvModule, norm_cfg=norm_cfg, act_cfg=dict(type="HSwish"))
+        in_channels = widen(16)
+        stem = static(
+            3, in_channels, 3, stride=2, conv_cfg=dict(type=Conv2dAdaptivePadding)
+        )
+        stages = []
+        for rows, stride, dilation in zip(
+            blocks_of_stage, strides, dilations, strict=True
+        ):
+            blocks = []
+            for i, (kernel_size, mid, out, squeeze, act, _) in enumerate(rows):
+                mid_channels, out_channels = widen(mid), widen(out)
+                block = InvertedResidual(
+                    in_channels,
+                    mid_channels,
+                    out_channels,
+                    num_kernels,
+                    kernel_size=kernel_size,
+                    stride=stride if i == 0 else 1,
+                    dilation=dilation,
+                    groups=mid_channels,
+                    expand=mid_channels != in_channels,
+                    squeeze=squeeze,
+                    same_padding=True,
+                    norm_cfg=norm_cfg,
+                    act_cfg=dict(type=act),
+                )
+                blocks.append(block)
+                in_channels = out_channels
+            stages.append(Sequential(*blocks))
+        stages.append(Sequential(static(in_channels, 6 * in_channels, 1)))
+
+        super().__init__(
+            stem, stages, out_indices, frozen_stages, norm_eval, with_cp, init_cfg
+        )

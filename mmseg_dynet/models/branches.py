@@ -1,0 +1,97 @@
+"""Chains of convolutions, static or dynamic, from one description.
+
+The blocks of a Dy- network and of its Fix- control differ in nothing but this: the
+control's convolutions are plain. Hence both are built here, by :func:`build_branch`,
+and no block asks which of the two it is.
+"""
+
+from collections.abc import Sequence
+
+from mmcv.cnn import ConvModule
+from torch import Tensor, nn
+
+from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
+
+
+class DyConvModule(ConvModule):
+    """mmcv's convolution, norm and activation; the convolution dynamic.
+
+    Parameters have the names they have in the static module; the kernels are a bank
+    (O, K, C/G, kH, kW).
+
+    Args:
+        *args: Those of :class:`mmcv.cnn.ConvModule`.
+        num_kernels: K, the fixed kernels an output channel owns (the paper's g_t).
+        **kwargs: Those of :class:`mmcv.cnn.ConvModule`, but for ``conv_cfg``.
+    """
+
+    def __init__(self, *args, num_kernels: int, **kwargs) -> None:
+        dynamic = dict(type=DyConv2d, num_kernels=num_kernels, own_predictor=False)
+        super().__init__(*args, conv_cfg=dynamic, **kwargs)
+
+    def forward(self, x: Tensor, coeff: Tensor) -> Tensor:
+        """Map x (B, C, H, W), with coefficients (B, O, K), to (B, O, H', W')."""
+        x = self.conv(x, coeff)
+        if self.with_norm:
+            x = self.norm(x)
+        return self.activate(x) if self.with_activation else x
+
+
+class DynamicBranch(nn.Sequential):
+    """A chain whose dynamic convolutions share one predictor (DyNet, section 3.1).
+
+    The predictor, one linear layer, sees the input of the branch, so a branch that
+    begins where its block does gets the paper's "one predictor a block". It stands
+    last among the children: the layers keep the names of the static chain.
+
+    Args:
+        *layers: The chain. A :class:`DyConvModule` is given coefficients, any other
+            module runs as it is. None may change the channels before the first
+            DyConvModule, whose input channels are the predictor's too.
+    """
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__(*layers)
+        convs = [layer for layer in layers if isinstance(layer, DyConvModule)]
+        self.predictor = CoefficientPredictor(
+            convs[0].in_channels,
+            [conv.out_channels for conv in convs],
+            convs[0].conv.num_kernels,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the output of the last layer."""
+        *layers, predictor = self
+        coeffs = iter(predictor(x))
+        for layer in layers:
+            x = layer(x, next(coeffs)) if isinstance(layer, DyConvModule) else layer(x)
+        return x
+
+
+def build_branch(
+    layers: Sequence[dict | nn.Module], num_kernels: int | None, **shared
+) -> nn.Sequential:
+    """Build a chain of layers, its convolutions dynamic or static.
+
+    Args:
+        layers: A dict holds the arguments of a :class:`mmcv.cnn.ConvModule`; a module
+            (a squeeze-excite layer, padding) is taken as it is.
+        num_kernels: K, the fixed kernels an output channel owns (the paper's g_t).
+            None builds the Fix- control: static convolutions, no predictor.
+        **shared: Arguments of every ConvModule, such as ``norm_cfg``; a layer's own
+            come first.
+
+    Returns:
+        A module that maps (B, C, H, W) to the output of the last layer.
+    """
+    if num_kernels is None:
+        conv, chain = ConvModule, nn.Sequential
+    else:
+        conv, chain = DyConvModule, DynamicBranch
+        shared["num_kernels"] = num_kernels
+    return chain(
+        *(
+            conv(**{**shared, **layer}) if isinstance(layer, dict) else layer
+            for layer in layers
+        )
+    )

@@ -1,0 +1,91 @@
+"""The block of the MobileNets: pointwise, spatial, pointwise, around a shortcut."""
+
+from mmcv.cnn.bricks.transformer import AdaptivePadding
+from mmseg.models.utils import SELayer
+from torch import Tensor, nn
+
+from .branches import build_branch
+
+# MobileNetV3's, as is the host's default; but mmcv's own hard sigmoid warns when built.
+_SQUEEZE_ACTS = (dict(type="ReLU"), dict(type=nn.Hardsigmoid))
+
+
+class InvertedResidual(nn.Module):
+    """Inverted residual block of MobileNetV2 and V3, dynamic or static.
+
+    Every convolution is dynamic, and one linear predictor serves them all from the
+    block's input; a squeeze-excite layer stays static.
+
+    Args:
+        in_channels: C, channels of the input.
+        mid_channels: Channels of the spatial convolution.
+        out_channels: O, channels of the output.
+        num_kernels: K, the fixed kernels an output channel owns (the paper's g_t);
+            None for static convolutions.
+        kernel_size: Side of the spatial convolution's kernel, odd.
+        stride: Stride of the spatial convolution. At 1 the block has a shortcut,
+            provided that C equals O.
+        dilation: Dilation of the spatial convolution.
+        groups: Groups of the spatial convolution; ``mid_channels`` makes it a depthwise
+            one.
+        expand: Whether a pointwise convolution from C to ``mid_channels`` comes first.
+        squeeze: Whether a squeeze-excite layer follows the spatial convolution.
+        same_padding: Whether a strided convolution is padded as TensorFlow pads it:
+            on an even side by one pixel less, at the top and left.
+        **shared: ``norm_cfg`` and ``act_cfg`` of the convolutions.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        mid_channels: int,
+        out_channels: int,
+        num_kernels: int | None,
+        *,
+        kernel_size: int = 3,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int,
+        expand: bool,
+        squeeze: bool = False,
+        same_padding: bool = False,
+        **shared,
+    ) -> None:
+        super().__init__()
+        padding = dilation * (kernel_size // 2)
+        layers = []
+        if expand:
+            layers.append(
+                dict(in_channels=in_channels, out_channels=mid_channels, kernel_size=1)
+            )
+        if same_padding and stride > 1:
+            padding = 0
+            layers.append(AdaptivePadding(kernel_size, stride, dilation, "same"))
+        layers.append(
+            dict(
+                in_channels=mid_channels,
+                out_channels=mid_channels,
+                kernel_size=kernel_size,
+                stride=stride,
+                padding=padding,
+                dilation=dilation,
+                groups=groups,
+            )
+        )
+        if squeeze:
+            layers.append(SELayer(mid_channels, ratio=4, act_cfg=_SQUEEZE_ACTS))
+        layers.append(
+            dict(
+                in_channels=mid_channels,
+                out_channels=out_channels,
+                kernel_size=1,
+                act_cfg=None,
+            )
+        )
+        self.branch = build_branch(layers, num_kernels, **shared)
+        self.shortcut = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, O, H', W')."""
+        out = self.branch(x)
+        return x + out if self.shortcut else out

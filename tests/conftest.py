@@ -1,0 +1,15 @@
+"""Fixtures that tests of several packages share."""
+
+from pathlib import Path
+
+import pytest
+
+from mmseg_dynet.datasets.synthetic_streets import generate_synthetic_streets
+
+
+@pytest.fixture(scope="session")
+def synthetic_streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of 8 training and 4 validation streets of 128x256. Not to be written to."""
+    root = tmp_path_factory.mktemp("data") / "synthetic_streets"
+    generate_synthetic_streets(root, num_train=8, num_val=4)
+    return root

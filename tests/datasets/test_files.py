@@ -1,0 +1,43 @@
+"""A file is whole or absent, whatever interrupts its writing."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmseg_dynet.datasets.files import is_whole_png, replacing
+
+
+def test_replacing_moves_the_finished_file_into_place(tmp_path):
+    path = tmp_path / "a.txt"
+    with replacing(path) as partial:
+        partial.write_text("new")
+        assert partial.parent == tmp_path
+        assert partial.name.startswith(".") and partial.suffix == ".txt"
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_replacing_keeps_the_old_file_when_writing_fails(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error), replacing(path) as partial:
+        partial.write_text("ne")
+        raise error
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_is_whole_png_at_every_length(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.arange(20, dtype=np.uint8).reshape(4, 5)).save(path)
+    whole = path.read_bytes()
+    assert is_whole_png(path)
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        assert not is_whole_png(path), length
+    path.write_bytes(b"GIF89a" + whole[6:])
+    assert not is_whole_png(path)
+    assert not is_whole_png(tmp_path / "absent.png")
+    assert not is_whole_png(tmp_path)

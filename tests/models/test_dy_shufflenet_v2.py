@@ -1,0 +1,164 @@
+"""Dy-shuffle: the paper's counts, its split, and the static network inside of it."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmseg_dynet.models import DyShuffleNetV2, ShuffleNetV2
+from mmseg_dynet.models.backbones.shufflenet_v2 import ShuffleUnit
+from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
+
+WIDTHS = {
+    0.5: (48, 96, 192),
+    1.0: (116, 232, 464),
+    1.5: (176, 352, 704),
+    2.0: (244, 488, 976),
+}
+LAST = {0.5: 1024, 1.0: 1024, 1.5: 1024, 2.0: 2048}
+# Channels a group of the spatial convolution in stage 0: a right branch of 29 or 61
+# channels has no groups of two.
+FIRST_GROUP = {0.5: 2, 1.0: 1, 1.5: 2, 2.0: 1}
+
+
+@torch.no_grad()
+def counted_macs(*args):
+    """MACs at 224x224 of convolution, fusion and prediction."""
+    with torch.device("meta"):
+        model = DyShuffleNetV2(*args, out_indices=(3,)).eval()
+        x = torch.rand(1, 3, 224, 224)
+    with FlopCounterMode(display=False) as counter:
+        model(x)
+    flops = counter.get_flop_counts()["Global"]
+    aten = torch.ops.aten
+    return tuple(
+        flops.get(operator, 0) / 2
+        for operator in (aten.convolution, aten.bmm, aten.addmm)
+    )
+
+
+def hand_counted_macs(widen_factor, num_kernels):
+    """The same, layer by layer."""
+    convolution, weights, prediction = 112**2 * 24 * 3 * 9, 0, 0
+    channels = 24
+    for stage, (width, num_units, side) in enumerate(
+        zip(WIDTHS[widen_factor], (4, 8, 4), (28, 14, 7), strict=True)
+    ):
+        half, rest = width // 2, width - channels
+        convolution += side**2 * channels * (9 + channels)  # left of the first unit
+        convolution += (2 * side) ** 2 * half * channels
+        convolution += side**2 * half * (9 + rest)
+        weights += half * (channels + 9 + rest)
+        prediction += channels * (half + half + rest)
+
+        right = width // 4
+        group = 2 if stage else FIRST_GROUP[widen_factor]
+        unit_weights = right * (right + 9 * group + right)
+        convolution += (num_units - 1) * side**2 * unit_weights
+        weights += (num_units - 1) * unit_weights
+        prediction += (num_units - 1) * right * 3 * right
+        channels = width
+    convolution += 7**2 * LAST[widen_factor] * channels
+    return convolution, num_kernels * weights, num_kernels * prediction
+
+
+@pytest.mark.parametrize("widen_factor", WIDTHS)
+@pytest.mark.parametrize("num_kernels", (1, 6))
+def test_macs_are_those_counted_by_hand(widen_factor, num_kernels):
+    expected = hand_counted_macs(widen_factor, num_kernels)
+    assert counted_macs(widen_factor, num_kernels) == expected
+
+
+def test_control_has_the_convolutions_only():
+    convolution, _, _ = hand_counted_macs(1.0, 6)
+    assert counted_macs(1.0, None) == (convolution, 0, 0)
+    model = DyShuffleNetV2(1.0, None)
+    dynamic = (DyConv2d, CoefficientPredictor)
+    assert not any(isinstance(m, dynamic) for m in model.modules())
+
+
+def test_macs_are_the_papers():
+    # The paper's unit is 2^20; its later version adds fusion and prediction.
+    assert round(counted_macs(1.0)[0] / 2**20) == 88
+    assert round(sum(counted_macs(1.0)) / 2**20) == 92
+    assert round(counted_macs(1.5)[0] / 2**20) == 171
+
+
+def test_spatial_convolution_costs_what_the_depthwise_one_did():
+    compared = 0
+    for widen_factor in (0.5, 1.5):
+        static, dynamic = ShuffleNetV2(widen_factor), DyShuffleNetV2(widen_factor)
+        for stage, dynamic_stage in zip(static.stages, dynamic.stages, strict=True):
+            for unit, dynamic_unit in zip(stage, dynamic_stage, strict=True):
+                weight = dynamic_unit.right[1].conv.weight[:, 0]
+                assert weight.numel() == unit.right[1].conv.weight.numel()
+                compared += 1
+    assert compared == 2 * (4 + 8 + 4)
+
+
+def test_unit_splits_three_to_one():
+    unit = DyShuffleNetV2(0.5).stages[0][1]
+    assert isinstance(unit, ShuffleUnit)
+    unit.right = nn.Threshold(torch.inf, -1.0)  # -1 wherever it reaches
+    x = torch.arange(48.0).view(1, 48, 1, 1)
+    kept = torch.tensor([*range(36), *[-1] * 12])
+    assert torch.equal(unit(x).flatten(), kept.view(2, 24).T.flatten().float())
+
+
+def test_each_unit_predicts_once_for_its_right_branch():
+    model = DyShuffleNetV2(1.0, num_kernels=2)
+    served = []
+    for stage in model.stages:
+        for unit in stage:
+            (predictor,) = (
+                m for m in unit.modules() if isinstance(m, CoefficientPredictor)
+            )
+            assert predictor.hidden is None
+            served.append((predictor.logits.in_features, predictor.out_channels))
+    assert served == [
+        (24, (58, 58, 92)),
+        *[(29, (29, 29, 29))] * 3,
+        (116, (116, 116, 116)),
+        *[(58, (58, 58, 58))] * 7,
+        (232, (232, 232, 232)),
+        *[(116, (116, 116, 116))] * 3,
+    ]
+
+
+def test_stem_left_branches_and_last_convolution_are_static():
+    model = DyShuffleNetV2(0.5, out_indices=(3,))
+    static = [name for name, m in model.named_modules() if isinstance(m, nn.Conv2d)]
+    assert static == [
+        "stem.0.conv",
+        *[f"stages.{i}.0.left.{j}.conv" for i in range(3) for j in range(2)],
+        "stages.3.0.conv",
+    ]
+
+
+@torch.no_grad()
+def test_one_kernel_with_coefficient_one_is_the_control():
+    torch.manual_seed(0)
+    control = DyShuffleNetV2(0.5, None, out_indices=(0, 1, 2, 3)).eval()
+    model = DyShuffleNetV2(0.5, num_kernels=1, out_indices=(0, 1, 2, 3)).eval()
+    weights = {
+        name: weight.unsqueeze(1) if ".right." in name and weight.ndim == 4 else weight
+        for name, weight in control.state_dict().items()
+    }
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    assert all(".predictor." in name for name in missing)
+    assert not unexpected
+    predictors = [m for m in model.modules() if isinstance(m, CoefficientPredictor)]
+    assert len(predictors) == 4 + 8 + 4
+    for predictor in predictors:
+        nn.init.zeros_(predictor.logits.weight)
+        nn.init.constant_(predictor.logits.bias, 100)
+
+    x = torch.rand(2, 3, 64, 32)
+    torch.testing.assert_close(model(x), control(x))
+
+
+def test_options_out_of_range_are_named():
+    with pytest.raises(ValueError, match="num_kernels"):
+        DyShuffleNetV2(num_kernels=0)
+    with pytest.raises(ValueError, match=r"widen_factor=3 is not one of 0.5, 1.0"):
+        DyShuffleNetV2(widen_factor=3)

@@ -1,0 +1,154 @@
+"""The layer: its start, its two ways of getting coefficients, its place in the host."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import ConvModule, build_conv_layer
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from mmseg_dynet.ops import DyConv2d, dynamic_conv2d_reference, fuse_kernels
+
+
+def test_alone_it_convolves_with_its_own_prediction():
+    torch.manual_seed(0)
+    conv = DyConv2d(4, 6, 3, stride=2, padding=1, groups=2, num_kernels=3)
+    nn.init.normal_(conv.bias)
+    x = torch.randn(3, 4, 7, 8)
+    (coeff,) = conv.predictor(x)
+    expected = dynamic_conv2d_reference(
+        x, conv.weight, coeff, conv.bias, stride=2, padding=1, groups=2
+    )
+    torch.testing.assert_close(conv(x), expected)
+
+
+def test_given_coefficients_replace_its_own():
+    torch.manual_seed(0)
+    conv = DyConv2d(4, 6, 1, num_kernels=3)
+    x, coeff = torch.randn(2, 4, 5, 5), torch.rand(2, 6, 3)
+    expected = dynamic_conv2d_reference(x, conv.weight, coeff, conv.bias)
+    torch.testing.assert_close(conv(x, coeff), expected)
+
+
+def test_without_predictor_it_asks_for_coefficients():
+    conv = DyConv2d(4, 6, 1, num_kernels=3, own_predictor=False)
+    assert not any("predictor" in name for name in conv.state_dict())
+    with pytest.raises(
+        ValueError, match=r"own_predictor=False: pass coeff \(B, 6, 3\)"
+    ):
+        conv(torch.ones(1, 4, 5, 5))
+
+
+def test_one_kernel_with_coefficient_one_is_conv2d_exactly():
+    conv = DyConv2d(4, 6, 3, padding=1, num_kernels=1)
+    x = torch.randn(1, 4, 7, 7)
+    expected = F.conv2d(x, conv.weight[:, 0], conv.bias, padding=1)
+    assert torch.equal(conv(x, torch.ones(1, 6, 1)), expected)
+
+
+@pytest.mark.parametrize("num_kernels", (1, 2, 4, 6))
+@pytest.mark.parametrize(
+    ("kernel_size", "groups"), [(1, 1), (3, 1), (3, 8)], ids=["1x1", "3x3", "grouped"]
+)
+def test_fused_kernel_starts_with_kaiming_variance(num_kernels, kernel_size, groups):
+    torch.manual_seed(0)
+    channels = 256
+    conv = DyConv2d(
+        channels, channels, kernel_size, groups=groups, num_kernels=num_kernels
+    )
+    x = torch.randn(8, channels, 4, 4).relu()  # as after a convolution, norm and ReLU
+    (coeff,) = conv.predictor(x)
+    fused = fuse_kernels(conv.weight, coeff).detach()
+    static = torch.empty(fused.shape[1:])
+    nn.init.kaiming_normal_(static, mode="fan_out", nonlinearity="relu")
+    assert fused.mean().abs() < 0.02 * static.std()
+    # At least 18,000 values each: the standard deviation is known to about 1 %.
+    assert math.isclose(fused.std(), static.std(), rel_tol=0.04)
+    assert 0.4 < coeff.mean() < 0.6
+
+
+def test_output_keeps_the_variance_of_a_static_layer():
+    """Not only the kernel: the signal that leaves the layer has the static scale."""
+    torch.manual_seed(0)
+    # Of zero mean: a mean would add a random offset a channel, and with it noise.
+    x = torch.randn(4, 128, 16, 16)
+    dynamic = DyConv2d(128, 128, 3, padding=1)
+    static = nn.Conv2d(128, 128, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(static.weight, mode="fan_out", nonlinearity="relu")
+    with torch.no_grad():
+        assert math.isclose(dynamic(x).std(), static(x).std(), rel_tol=0.03)
+
+
+@pytest.mark.parametrize("scope", (None, "mmseg"))
+def test_any_conv_module_becomes_dynamic_by_its_conv_cfg(scope):
+    with DefaultScope.overwrite_default_scope(scope):
+        module = ConvModule(
+            4, 8, 3, padding=1, dilation=1, norm_cfg=dict(type="BN"),
+            conv_cfg=dict(type="DyConv2d", num_kernels=2),
+        )  # fmt: skip
+    assert isinstance(module.conv, DyConv2d)
+    assert module.conv.weight.shape == (8, 2, 4, 3, 3)
+    out = module(torch.randn(2, 4, 9, 9))
+    assert out.shape == (2, 8, 9, 9)
+    out.sum().backward()
+    assert all(p.grad is not None for p in module.parameters())
+
+
+def test_conv_module_leaves_the_initialised_bank_alone():
+    torch.manual_seed(0)
+    module = ConvModule(64, 64, 3, conv_cfg=dict(type="DyConv2d"))
+    kaiming_std = math.sqrt(2 / (64 * 9))  # fan_out = 64 * 3 * 3
+    expected = kaiming_std * 2 / math.sqrt(6)
+    assert math.isclose(module.conv.weight.detach().std(), expected, rel_tol=0.02)
+
+
+def test_geometry_is_read_at_forward_time():
+    """Hosts (MobileNetV3) change stride, dilation and padding after construction."""
+    conv = build_conv_layer(dict(type="DyConv2d"), 4, 4, 3, stride=2, padding=1)
+    conv.stride, conv.dilation, conv.padding = (1, 1), (2, 2), (2, 2)
+    assert conv(torch.ones(1, 4, 9, 9)).shape == (1, 4, 9, 9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(num_kernels=0), "must be at least 1, got 4, 6, 3, 1 and 0"),
+        (dict(num_kernels=-2), "must be at least 1"),
+        (dict(groups=0), "must be at least 1"),
+        (dict(kernel_size=(3, 0)), "must be at least 1"),
+        (dict(groups=4), "groups=4 must divide in_channels=4 and out_channels=6"),
+    ],
+)
+def test_bad_options_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        DyConv2d(**(dict(in_channels=4, out_channels=6, kernel_size=3) | arguments))
+
+
+def test_repr_names_the_number_of_kernels():
+    assert "num_kernels=6" in repr(DyConv2d(4, 6, 3))
+
+
+def test_channels_last_reaches_the_bank_and_the_fused_kernels():
+    torch.manual_seed(0)
+    conv = DyConv2d(4, 6, 3, padding=1, num_kernels=3)
+    x = torch.randn(2, 4, 7, 8)
+    expected = conv(x)
+    model = nn.Sequential(conv).to(memory_format=torch.channels_last)
+    assert conv.weight.shape == (6, 3, 4, 3, 3)
+    assert conv.weight[0].is_contiguous(memory_format=torch.channels_last)
+    (coeff,) = conv.predictor(x[:1])
+    kernels = fuse_kernels(conv.weight, coeff)
+    assert kernels[0].is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(model(x.to(memory_format=torch.channels_last)), expected)
+    model(x).sum().backward()
+    assert conv.weight.grad.shape == conv.weight.shape
+
+
+def test_conversions_keep_the_parameter_and_its_values():
+    conv = DyConv2d(4, 6, 3)
+    values, bank = conv.weight.detach().clone(), conv.weight
+    assert conv.double().weight is bank
+    torch.testing.assert_close(conv.weight.detach(), values.double())
+    assert conv.to("meta").weight.shape == values.shape

@@ -1,0 +1,142 @@
+"""Compare trained models: cost, latency and mIoU in a table, predictions in a picture.
+
+The first config is the one that the others are measured against.
+"""
+
+import json
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.runner import Runner, find_latest_checkpoint
+from prettytable import PrettyTable
+
+from mmseg_dynet.analysis.complexity import count_complexity
+from mmseg_dynet.analysis.gallery import colorize, draw_gallery
+from mmseg_dynet.analysis.latency import time_alternating
+from mmseg_dynet.cli import config_parser, default_work_dir, load_config
+
+
+def parse_args():
+    parser = config_parser(__doc__)
+    parser.add_argument("configs", nargs="+", metavar="CONFIG")
+    parser.add_argument(
+        "--checkpoints",
+        nargs="+",
+        metavar="FILE",
+        help="one a config (default: the last one in work_dirs/CONFIG_NAME)",
+    )
+    parser.add_argument("--picture", type=Path, help="write predictions here (PNG)")
+    parser.add_argument("--json", type=Path, help="write the table here as JSON")
+    parser.add_argument(
+        "--num-images", type=int, default=4, help="images in the picture (default: 4)"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=10, help="timed forward passes (default: 10)"
+    )
+    args = parser.parse_args()
+    if args.checkpoints is not None and len(args.checkpoints) != len(args.configs):
+        parser.error(
+            f"{len(args.configs)} configs but {len(args.checkpoints)} checkpoints: "
+            "give one checkpoint a config, in the same order, or none"
+        )
+    return args
+
+
+def find_checkpoint(config_path: str) -> str:
+    work_dir = default_work_dir(config_path)
+    checkpoint = find_latest_checkpoint(work_dir) if Path(work_dir).is_dir() else None
+    if checkpoint is None:
+        raise FileNotFoundError(
+            f"no checkpoint in {work_dir}: train it with\n"
+            f"    python tools/train.py {config_path}\n"
+            "or name one with --checkpoints"
+        )
+    return checkpoint
+
+
+def build_runner(config_path: str, cfg: Config, checkpoint: str) -> Runner:
+    cfg.load_from = checkpoint
+    cfg.work_dir = default_work_dir(config_path)
+    # Visualizers are global by name: a second one would write to the first's work dir.
+    cfg.visualizer.name = Path(config_path).stem
+    return Runner.from_cfg(cfg)
+
+
+@torch.inference_mode()
+def predict(runner: Runner, sample: dict) -> np.ndarray:
+    (result,) = runner.model.test_step(pseudo_collate([sample]))
+    return result.pred_sem_seg.data[0].cpu().numpy()
+
+
+def draw_predictions(runners: dict[str, Runner], num_images: int):
+    dataset = next(iter(runners.values())).test_dataloader.dataset
+    classes, palette = dataset.metainfo["classes"], dataset.metainfo["palette"]
+    picks = np.linspace(0, len(dataset) - 1, num_images).round().astype(int)
+    samples = [dataset[i] for i in picks]
+    images = [s["inputs"].flip(0).permute(1, 2, 0).numpy() for s in samples]  # BGR
+    truths = [s["data_samples"].gt_sem_seg.data[0].numpy() for s in samples]
+    columns = {
+        "image": images,
+        "ground truth": [colorize(truth, palette) for truth in truths],
+    }
+    for name, runner in runners.items():
+        columns[name] = [colorize(predict(runner, s), palette) for s in samples]
+    return draw_gallery(columns, classes, palette)
+
+
+def main():
+    args = parse_args()
+    checkpoints = args.checkpoints or [find_checkpoint(p) for p in args.configs]
+    runners, metrics, counts = {}, {}, {}
+    for path, checkpoint in zip(args.configs, checkpoints, strict=True):
+        name = Path(path).stem
+        cfg = load_config(path, args.cfg_options)
+        runners[name] = build_runner(path, cfg, checkpoint)
+        metrics[name] = {k: float(v) for k, v in runners[name].test().items()}
+
+    sample = next(iter(runners.values())).test_dataloader.dataset[0]
+    shape = (1, *sample["inputs"].shape)
+    for name, runner in runners.items():
+        counts[name] = count_complexity(runner.model, shape)
+    device = next(runner.model.parameters()).device
+    x = torch.rand(shape, device=device)
+    with torch.inference_mode():
+        seconds = time_alternating(
+            {name: lambda m=r.model: m(x) for name, r in runners.items()}, args.repeats
+        )
+
+    first = next(iter(runners))
+    latency = {name: 1e3 * median(values) for name, values in seconds.items()}
+    table = PrettyTable(
+        ["", "GMACs", "vs first, %", "parameters, 10^6", "latency, ms", "speed-up",
+         "mIoU, %"], align="r",
+    )  # fmt: skip
+    table.title = f"input {' x '.join(map(str, shape))}, {device}"
+    table.align[""] = "l"
+    for name, count in counts.items():
+        table.add_row([
+            name, f"{count.macs / 1e9:.3f}",
+            f"{100 * (count.macs / counts[first].macs - 1):+.1f}",
+            f"{count.parameters / 1e6:.2f}", f"{latency[name]:.1f}",
+            f"{latency[first] / latency[name]:.2f}x", f"{metrics[name]['mIoU']:.2f}",
+        ])  # fmt: skip
+    print(table)
+    if args.json is not None:
+        report = {
+            name: counts[name].as_dict()
+            | {"latency_ms": latency[name], "metrics": metrics[name]}
+            for name in runners
+        }
+        args.json.write_text(json.dumps(report, indent=2) + "\n")
+    if args.picture is not None:
+        args.picture.parent.mkdir(parents=True, exist_ok=True)
+        draw_predictions(runners, args.num_images).savefig(args.picture, dpi=120)
+        print(f"predictions side by side: {args.picture}")
+
+
+if __name__ == "__main__":
+    main()

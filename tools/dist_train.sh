@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Train on N processes of this machine, or of NNODES machines:
+#   tools/dist_train.sh CONFIG GPUS [arguments of tools/train.py]
+set -euo pipefail
+CONFIG=$1
+GPUS=$2
+TOOLS=$(cd "$(dirname "$0")" && pwd)
+
+PYTHONPATH="$TOOLS/..:${PYTHONPATH:-}" exec torchrun \
+    --nnodes="${NNODES:-1}" \
+    --node_rank="${NODE_RANK:-0}" \
+    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
+    --master_port="${PORT:-29500}" \
+    --nproc_per_node="$GPUS" \
+    "$TOOLS/train.py" "$CONFIG" --launcher pytorch "${@:3}"

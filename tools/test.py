@@ -1,0 +1,45 @@
+"""Test (and evaluate) a model: MMSegmentation's tools/test.py, with its arguments."""
+
+from mmengine.runner import Runner
+
+from mmseg_dynet.cli import add_launch_arguments, config_parser, load_run_config
+
+
+def parse_args():
+    parser = config_parser(__doc__)
+    parser.add_argument("config", help="path of the config (Python: it is executed)")
+    parser.add_argument("checkpoint", help="path of the checkpoint")
+    parser.add_argument("--out", help="directory to save the predicted label maps in")
+    parser.add_argument("--show", action="store_true", help="show painted predictions")
+    parser.add_argument("--show-dir", help="directory to save painted predictions in")
+    parser.add_argument(
+        "--wait-time", type=float, default=2, help="seconds to show each prediction"
+    )
+    parser.add_argument("--tta", action="store_true", help="augment at test time")
+    add_launch_arguments(parser)
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    cfg = load_run_config(args)
+    cfg.load_from = args.checkpoint
+    if args.show or args.show_dir:
+        cfg.default_hooks.visualization.update(
+            # The hook's own interval would paint every 50th image only.
+            draw=True,
+            interval=1,
+            show=args.show,
+            wait_time=args.wait_time,
+        )
+        cfg.visualizer.save_dir = args.show_dir
+    if args.tta:
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.model = dict(**cfg.tta_model, module=cfg.model)
+    if args.out is not None:
+        cfg.test_evaluator.update(output_dir=args.out, keep_results=True)
+    Runner.from_cfg(cfg).test()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Train a model: MMSegmentation's tools/train.py, with its arguments."""
+
+from mmengine.runner import Runner
+
+from mmseg_dynet.cli import add_launch_arguments, config_parser, load_run_config
+
+
+def parse_args():
+    parser = config_parser(__doc__)
+    parser.add_argument("config", help="path of the config (Python: it is executed)")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the latest checkpoint in the work dir, if there is one",
+    )
+    parser.add_argument(
+        "--amp", action="store_true", help="train with automatic mixed precision"
+    )
+    add_launch_arguments(parser)
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    cfg = load_run_config(args)
+    cfg.resume = args.resume
+    if args.amp:
+        cfg.optim_wrapper.type = "AmpOptimWrapper"
+        cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
+    Runner.from_cfg(cfg).train()
+
+
+if __name__ == "__main__":
+    main()
