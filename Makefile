@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := constraints/onedl.txt
 INSTALL := $(PIP) install --constraint $(CONSTRAINTS)
+# Third-party networks that tests compare with. pytorchcv requires torchvision, which
+# they do not use, and whose build for CUDA does not load beside a torch for CPUs.
+ORACLES := pytorchcv
 PACKAGE_FILES := setup.py mmseg_dynet/version.py $(CONSTRAINTS)
 
 STREETS := data/synthetic_streets
@@ -67,6 +70,7 @@ $(VENV)/.env: $(VENV)/.python $(PACKAGE_FILES)
 
 $(VENV)/.test: $(VENV)/.python $(PACKAGE_FILES)
 	$(INSTALL) --editable '.[onedl,test]'
+	$(INSTALL) --no-deps $(ORACLES)
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.python $(CONSTRAINTS)

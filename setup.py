@@ -30,14 +30,7 @@ OPENMMLAB = [
     "regex",
 ]
 DEPLOY = ["onnx", "onnxruntime", "onnxscript"]
-TEST = [
-    "fvcore",
-    "hypothesis",
-    "pytest",
-    "pytest-xdist",
-    "pytorchcv",
-    "setuptools>=77",
-]
+TEST = ["fvcore", "hypothesis", "pytest", "pytest-xdist", "setuptools>=77"]
 DOCS = ["furo", "myst-parser", "sphinx"]
 LINT = ["pre-commit", "ruff"]
 

@@ -3,8 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from mmseg_dynet.datasets.synthetic_streets import generate_synthetic_streets
+
+# Tests are small, and run in as many processes as there are cores.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

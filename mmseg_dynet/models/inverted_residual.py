@@ -1,6 +1,6 @@
 """The block of the MobileNets: pointwise, spatial, pointwise, around a shortcut."""
 
-from mmcv.cnn.bricks.transformer import AdaptivePadding
+import torch.nn.functional as F
 from mmseg.models.utils import SELayer
 from torch import Tensor, nn
 
@@ -8,6 +8,30 @@ from .branches import build_branch
 
 # MobileNetV3's, as is the host's default; but mmcv's own hard sigmoid warns when built.
 _SQUEEZE_ACTS = (dict(type="ReLU"), dict(type=nn.Hardsigmoid))
+
+
+class SamePadding(nn.Module):
+    """TensorFlow's padding, with which a strided convolution gives ceil(size / stride).
+
+    What mmcv's AdaptivePadding does, in integer arithmetic: the division and rounding
+    there do not survive an export with variable sizes.
+
+    Args:
+        kernel_size: Side of the kernel that follows.
+        stride: Its stride, not above ``dilation * (kernel_size - 1) + 1``.
+        dilation: Its dilation.
+    """
+
+    def __init__(self, kernel_size: int, stride: int, dilation: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.overlap = dilation * (kernel_size - 1) + 1 - stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pad (B, C, H, W), the odd pixel at the bottom and right."""
+        height, width = (self.overlap + -size % self.stride for size in x.shape[2:])
+        left, top = width // 2, height // 2
+        return F.pad(x, (left, width - left, top, height - top))
 
 
 class InvertedResidual(nn.Module):
@@ -30,7 +54,7 @@ class InvertedResidual(nn.Module):
             one.
         expand: Whether a pointwise convolution from C to ``mid_channels`` comes first.
         squeeze: Whether a squeeze-excite layer follows the spatial convolution.
-        same_padding: Whether a strided convolution is padded as TensorFlow pads it:
+        same_padding: Whether a strided convolution is padded by :class:`SamePadding`:
             on an even side by one pixel less, at the top and left.
         **shared: ``norm_cfg`` and ``act_cfg`` of the convolutions.
     """
@@ -60,7 +84,7 @@ class InvertedResidual(nn.Module):
             )
         if same_padding and stride > 1:
             padding = 0
-            layers.append(AdaptivePadding(kernel_size, stride, dilation, "same"))
+            layers.append(SamePadding(kernel_size, stride, dilation))
         layers.append(
             dict(
                 in_channels=mid_channels,

@@ -1,13 +1,163 @@
-"""What the tests of the backbones share, as fixtures that are functions."""
+"""What the tests of the backbones share: the list of all backbones, and two helpers."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import pytest
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from mmseg_dynet.analysis.complexity import count_complexity
+from mmseg_dynet.models import (
+    DyMobileNetV2,
+    DyMobileNetV3,
+    DyResNet,
+    DyShuffleNetV2,
+    ShuffleNetV2,
+)
 from mmseg_dynet.ops import CoefficientPredictor
+
+
+@dataclass(frozen=True)
+class Case:
+    """A backbone, and what its documentation promises.
+
+    Attributes:
+        name: Of the test.
+        build: Builds the backbone from further options.
+        channels: Of every stage.
+        strides: Output stride of every stage, for each output stride of the network.
+        options: What gives the network that output stride.
+        parameters: With all stages, counted once and written down.
+        dynamic: Whether it has predictors.
+    """
+
+    name: str
+    build: Callable[..., nn.Module]
+    channels: tuple[int, ...]
+    strides: dict[int, tuple[int, ...]]
+    options: dict[int, dict]
+    parameters: int
+    dynamic: bool = field(default=True)
+
+    def build_all_stages(self, **options) -> nn.Module:
+        """Build it with the outputs of all stages."""
+        return self.build(out_indices=tuple(range(len(self.channels))), **options)
+
+
+def _resnet(name, parameters, channels, **fixed):
+    return Case(
+        name,
+        lambda **options: DyResNet(**fixed, **options),
+        channels,
+        strides={8: (4, 8, 8, 8), 16: (4, 8, 16, 16), 32: (4, 8, 16, 32)},
+        options={
+            8: dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)),
+            16: dict(strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)),
+            32: {},
+        },
+        parameters=parameters,
+    )
+
+
+def _mobilenet_v2(name, parameters, channels, **fixed):
+    return Case(
+        name,
+        lambda **options: DyMobileNetV2(**fixed, **options),
+        channels,
+        strides={
+            8: (2, 4, 8, 8, 8, 8, 8, 8),
+            16: (2, 4, 8, 16, 16, 16, 16, 16),
+            32: (2, 4, 8, 16, 16, 32, 32, 32),
+        },
+        options={
+            8: dict(strides=(1, 2, 2, 1, 1, 1, 1), dilations=(1, 1, 1, 2, 2, 4, 4)),
+            16: dict(strides=(1, 2, 2, 2, 1, 1, 1), dilations=(1, 1, 1, 1, 1, 2, 2)),
+            32: {},
+        },
+        parameters=parameters,
+        dynamic=fixed.get("num_kernels", 6) is not None,
+    )
+
+
+def _mobilenet_v3(arch, parameters, channels, strides, options):
+    return Case(
+        f"dy-mobilenet-v3-{arch}",
+        lambda **kwargs: DyMobileNetV3(arch, **kwargs),
+        channels,
+        strides,
+        options,
+        parameters,
+    )
+
+
+def _shufflenet_v2(name, network, parameters, **fixed):
+    return Case(
+        name,
+        lambda **options: network(**fixed, **options),
+        channels=(116, 232, 464, 1024),
+        strides={8: (8, 8, 8, 8), 16: (8, 16, 16, 16), 32: (8, 16, 32, 32)},
+        options={
+            8: dict(strides=(2, 1, 1), dilations=(1, 2, 4)),
+            16: dict(strides=(2, 2, 1), dilations=(1, 1, 2)),
+            32: {},
+        },
+        parameters=parameters,
+        dynamic=network is DyShuffleNetV2 and fixed.get("num_kernels", 6) is not None,
+    )
+
+
+DY_MOBILE_CHANNELS = (18, 24, 36, 66, 96, 162, 324, 1280)
+CASES = [
+    _resnet("dy-resnet18", 17_029_056, (32, 64, 128, 256), depth=18),
+    _resnet(
+        "dy-resnet18-v1c", 17_048_288, (32, 64, 128, 256), depth=18, deep_stem=True
+    ),
+    _resnet("dy-resnet50", 42_569_904, (128, 256, 512, 1024), depth=50),
+    _mobilenet_v2("dy-mobile", 6_336_320, DY_MOBILE_CHANNELS),
+    _mobilenet_v2("fix-mobile", 910_292, DY_MOBILE_CHANNELS, num_kernels=None),
+    _mobilenet_v2(
+        "dy-mobilenet-v2",
+        21_209_184,
+        (16, 24, 32, 64, 96, 160, 320, 1280),
+        same_width=True,
+    ),
+    _mobilenet_v3(
+        "small",
+        5_075_560,
+        (16, 24, 40, 48, 96, 576),
+        {8: (4, 8, 8, 8, 8, 8), 16: (4, 8, 16, 16, 16, 16), 32: (4, 8, 16, 16, 32, 32)},
+        {
+            8: dict(strides=(2, 2, 1, 1, 1), dilations=(1, 1, 2, 2, 4)),
+            16: dict(strides=(2, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 2)),
+            32: {},
+        },
+    ),
+    _mobilenet_v3(
+        "large",
+        16_940_408,
+        (16, 24, 40, 80, 112, 160, 960),
+        {
+            8: (2, 4, 8, 8, 8, 8, 8),
+            16: (2, 4, 8, 16, 16, 16, 16),
+            32: (2, 4, 8, 16, 16, 32, 32),
+        },
+        {
+            8: dict(strides=(1, 2, 2, 1, 1, 1), dilations=(1, 1, 1, 2, 2, 4)),
+            16: dict(strides=(1, 2, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 1, 2)),
+            32: {},
+        },
+    ),
+    _shufflenet_v2("shufflenet-v2", ShuffleNetV2, 1_254_760),
+    _shufflenet_v2("dy-shuffle", DyShuffleNetV2, 4_770_716),
+    _shufflenet_v2("fix-shuffle", DyShuffleNetV2, 850_297, num_kernels=None),
+]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for a ``case`` on every backbone."""
+    if "case" in metafunc.fixturenames:
+        metafunc.parametrize("case", CASES, ids=lambda case: case.name)
 
 
 @pytest.fixture
@@ -18,12 +168,7 @@ def make_equal() -> Callable[[nn.Module, nn.Module], None]:
     """
 
     def make(dynamic: nn.Module, static: nn.Module) -> None:
-        for norm in static.modules():
-            if isinstance(norm, nn.BatchNorm2d):
-                nn.init.uniform_(norm.weight, 0.5, 1.5)
-                nn.init.normal_(norm.bias)
-                nn.init.normal_(norm.running_mean, std=0.1)
-                nn.init.uniform_(norm.running_var, 0.5, 1.5)
+        draw_norms(static)
         for module in dynamic.modules():
             if isinstance(module, CoefficientPredictor):
                 nn.init.zeros_(module.logits.weight)
@@ -38,16 +183,23 @@ def make_equal() -> Callable[[nn.Module, nn.Module], None]:
     return make
 
 
+def draw_norms(network: nn.Module) -> None:
+    """Give every batch norm weights and statistics that are not the identity."""
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.normal_(norm.bias)
+            nn.init.normal_(norm.running_mean, std=0.1)
+            nn.init.uniform_(norm.running_var, 0.5, 1.5)
+
+
 @pytest.fixture
 def count_macs() -> Callable[..., int]:
     """Build a network without memory for it, and count its MACs for a 224x224 image."""
 
     def count(network: type[nn.Module], *args, **kwargs) -> int:
         with torch.device("meta"):
-            model = network(*args, **kwargs).eval()
-            x = torch.empty(1, 3, 224, 224)
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(x)
-        return counter.get_total_flops() // 2
+            model = network(*args, **kwargs)
+        return count_complexity(model, (1, 3, 224, 224)).macs
 
     return count

@@ -10,12 +10,11 @@ from functools import partial
 from itertools import groupby
 
 from mmcv.cnn import ConvModule
-from mmcv.cnn.bricks import Conv2dAdaptivePadding
 from mmengine.model import Sequential
 from mmseg.models.backbones import MobileNetV3
 from mmseg.models.utils import make_divisible
 
-from mmseg_dynet.models.inverted_residual import InvertedResidual
+from mmseg_dynet.models.inverted_residual import InvertedResidual, SamePadding
 from mmseg_dynet.models.validation import check_choice, check_per_stage, check_positive
 
 from .base import BATCH_NORM, InitCfg, StagedBackbone
@@ -98,8 +97,9 @@ class DyMobileNetV3(StagedBackbone):
 
         static = partial(ConvModule, norm_cfg=norm_cfg, act_cfg=dict(type="HSwish"))
         in_channels = widen(16)
-        stem = static(
-            3, in_channels, 3, stride=2, conv_cfg=dict(type=Conv2dAdaptivePadding)
+        stem = Sequential(
+            SamePadding(kernel_size=3, stride=2, dilation=1),
+            static(3, in_channels, 3, stride=2),
         )
         stages = []
         for rows, stride, dilation in zip(

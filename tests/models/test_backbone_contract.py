@@ -1,0 +1,198 @@
+"""One contract, held by every backbone of the package."""
+
+import copy
+import io
+
+import pytest
+import torch
+from mmengine.registry import MODELS
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
+
+OUTPUT_STRIDES = (8, 16, 32)
+
+
+def meta(case, **options) -> nn.Module:
+    with torch.device("meta"):
+        return case.build_all_stages(**options)
+
+
+@pytest.mark.parametrize("output_stride", OUTPUT_STRIDES)
+def test_outputs_are_a_tuple_of_the_documented_channels_and_strides(
+    case, output_stride
+):
+    backbone = meta(case, **case.options[output_stride])
+    outs = backbone(torch.empty(2, 3, 128, 192, device="meta"))
+    assert isinstance(outs, tuple)
+    strides = case.strides[output_stride]
+    assert [tuple(out.shape) for out in outs] == [
+        (2, c, 128 // s, 192 // s) for c, s in zip(case.channels, strides, strict=True)
+    ]
+    assert strides[-1] == output_stride
+
+
+def test_one_out_index_is_a_tuple_too(case):
+    with torch.device("meta"):
+        outs = case.build(out_indices=(1,))(torch.empty(2, 3, 64, 64))
+    assert isinstance(outs, tuple)
+    assert [out.shape[1] for out in outs] == [case.channels[1]]
+
+
+def test_parameters(case):
+    assert sum(p.numel() for p in meta(case).parameters()) == case.parameters
+
+
+def test_every_dynamic_layer_is_served_by_the_predictor_of_its_block(case):
+    convs = [m for m in meta(case).modules() if isinstance(m, DyConv2d)]
+    predictors = [
+        m for m in meta(case).modules() if isinstance(m, CoefficientPredictor)
+    ]
+    assert bool(convs) == bool(predictors) == case.dynamic
+    assert all(conv.predictor is None for conv in convs)
+    assert sum(len(p.out_channels) for p in predictors) == len(convs)
+
+
+def test_odd_sizes_run_and_every_parameter_gets_a_gradient(case):
+    torch.manual_seed(0)
+    backbone = case.build_all_stages()
+    backbone.init_weights()
+    outs = backbone(torch.randn(2, 3, 53, 71))
+    sum(out.square().mean() for out in outs).backward()
+    without = [n for n, p in backbone.named_parameters() if p.grad is None]
+    assert without == []
+
+
+def test_321x427_has_rounded_up_sizes(case):
+    outs = meta(case)(torch.empty(1, 3, 321, 427, device="meta"))
+    for out, stride in zip(outs, case.strides[32], strict=True):
+        assert out.shape[2:] == (-(-321 // stride), -(-427 // stride))
+
+
+def test_rows_of_a_batch_are_independent(case):
+    torch.manual_seed(0)
+    backbone = case.build_all_stages().double().eval()
+    x = torch.randn(3, 3, 64, 64, dtype=torch.double)
+    with torch.no_grad():
+        together = backbone(x)
+        for i in range(3):
+            alone = backbone(x[i : i + 1])
+            torch.testing.assert_close([out[i : i + 1] for out in together], [*alone])
+
+
+def test_checkpointed_equals_plain(case):
+    torch.manual_seed(0)
+    plain = case.build_all_stages(with_cp=False).double()
+    checkpointed = case.build_all_stages(with_cp=True).double()
+    checkpointed.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 3, 48, 48, dtype=torch.double)
+    grads = []
+    for backbone in (plain, checkpointed):
+        leaf = x.clone().requires_grad_()
+        loss = sum(out.square().mean() for out in backbone(leaf))
+        grads.append(torch.autograd.grad(loss, [leaf, *backbone.parameters()]))
+    torch.testing.assert_close(*grads)
+
+
+@pytest.mark.parametrize("frozen_stages", (-1, 0, 2))
+def test_frozen_stages_are_stem_and_stages_from_construction_on(case, frozen_stages):
+    backbone = meta(case, frozen_stages=frozen_stages)
+    for mode in (True, False, True):
+        assert backbone.train(mode) is backbone
+        assert backbone.training is mode
+    stages = (
+        list(backbone.stages)
+        if hasattr(backbone, "stages")
+        else [getattr(backbone, name) for name in backbone.res_layers]
+    )
+    frozen = [p for s in stages[: max(frozen_stages, 0)] for p in s.parameters()]
+    live = [p for s in stages[max(frozen_stages, 0) :] for p in s.parameters()]
+    assert not any(p.requires_grad for p in frozen)
+    assert all(p.requires_grad for p in live)
+    in_stages = {id(p) for p in [*frozen, *live]}
+    stem = [p for p in backbone.parameters() if id(p) not in in_stages]
+    assert all(p.requires_grad == (frozen_stages < 0) for p in stem)
+    norms = [m for m in backbone.modules() if isinstance(m, _BatchNorm)]
+    assert all(n.training == n.weight.requires_grad for n in norms)
+
+
+def test_norm_eval_reaches_every_batch_norm_and_sync_batch_norm(case):
+    for norm in ("BN", "SyncBN"):
+        backbone = meta(case, norm_eval=True, norm_cfg=dict(type=norm)).train()
+        norms = [m for m in backbone.modules() if isinstance(m, _BatchNorm)]
+        assert len(norms) > 10
+        assert not any(n.training for n in norms)
+
+
+def test_state_dict_round_trip_and_deepcopy(case):
+    torch.manual_seed(0)
+    backbone = case.build_all_stages().eval()
+    buffer = io.BytesIO()
+    torch.save(backbone.state_dict(), buffer)
+    buffer.seek(0)
+    other = case.build_all_stages().eval()
+    other.load_state_dict(torch.load(buffer, weights_only=True))
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = backbone(x)
+        assert all(map(torch.equal, other(x), expected))
+        assert all(map(torch.equal, copy.deepcopy(backbone)(x), expected))
+
+
+def test_channels_last_gives_the_same(case):
+    torch.manual_seed(0)
+    backbone = case.build_all_stages().double().eval()
+    x = torch.randn(2, 3, 64, 64, dtype=torch.double)
+    with torch.no_grad():
+        expected = backbone(x)
+        backbone.to(memory_format=torch.channels_last)
+        got = backbone(x.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(out_indices=(99,)), "out_indices=99 is not one of 0, 1, 2, 3"),
+        (dict(out_indices=()), "out_indices is empty"),
+        (dict(frozen_stages=99), "frozen_stages=99 is not one of -1, 0, 1, 2, 3, 4"),
+    ],
+)
+def test_options_out_of_range_are_named(case, options, message):
+    with torch.device("meta"), pytest.raises(ValueError, match=message):
+        case.build(**options)
+
+
+def test_backbones_are_found_from_the_root_registry_and_its_children(case):
+    network = type(meta(case))
+    for scope in ("mmengine", "mmseg"):
+        with MODELS.switch_scope_and_registry(scope) as registry:
+            assert registry.get(network.__name__) is network
+
+
+def test_export_round_trip(case):
+    torch.manual_seed(0)
+    backbone = case.build_all_stages().eval()
+    x = torch.randn(1, 3, 64, 96)
+    size = {2: 32 * torch.export.Dim("h", min=2, max=64),
+            3: 32 * torch.export.Dim("w", min=2, max=64)}  # fmt: skip
+    program = torch.export.export(backbone, (x,), dynamic_shapes=(size,))
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    buffer.seek(0)
+    restored = torch.export.load(buffer).module()
+    other_size = torch.randn(1, 3, 96, 64)
+    with torch.no_grad():
+        for image in (x, other_size):
+            torch.testing.assert_close(restored(image), backbone(image))
+
+
+def test_compiles_without_graph_breaks(case):
+    torch.manual_seed(0)
+    backbone = case.build_all_stages().eval()
+    x = torch.randn(2, 3, 64, 64)
+    torch.compiler.reset()
+    compiled = torch.compile(backbone, backend="aot_eager", fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x), backbone(x))
