@@ -1,12 +1,14 @@
 """The one file that binds the package's names to MMEngine's registries.
 
-Models go to MMEngine's root registry, not to MMSegmentation's child of it, so that
-mmseg, mmdet and mmpretrain configs find them alike, with and without a default scope.
+Models and hooks go to MMEngine's root registry, not to MMSegmentation's child of it, so
+that mmseg, mmdet and mmpretrain configs find them alike, with and without a default
+scope.
 """
 
-from mmengine.registry import MODELS
+from mmengine.registry import HOOKS, MODELS
 
 from mmseg_dynet import datasets  # noqa: F401  registers in MMSegmentation's DATASETS
+from mmseg_dynet.hooks import CheckPretrainedHook
 from mmseg_dynet.models import (
     DyMobileNetV2,
     DyMobileNetV3,
@@ -25,3 +27,5 @@ for module in (
     ShuffleNetV2,
 ):
     MODELS.register_module(module=module)
+
+HOOKS.register_module(module=CheckPretrainedHook)

@@ -4,6 +4,4 @@ _base_ = [
     "../_base_/schedules/schedule_80k.py",
     "../_base_/default_runtime.py",
 ]
-model = dict(
-    data_preprocessor=dict(size=(768, 768)),
-)
+model = dict(data_preprocessor=dict(size=(768, 768)))

@@ -10,11 +10,12 @@ Unit: one MAC is one multiplication with its addition. "FLOPs" in DyNet, as in m
 papers on efficient networks, are MACs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 
 import torch
+from mmseg.models.utils import SELayer
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -33,6 +34,8 @@ class Complexity:
     Attributes:
         convolution: Convolutions of backbone and neck, and all that is none of the
             others.
+        squeeze_excite: Squeeze-excite layers of backbone and neck, apart because some
+            papers do not count them.
         fusion: Fusing banks into dynamic kernels, anywhere in the network.
         prediction: Predicting coefficients, anywhere in the network.
         head: Everything else in the head that runs at inference.
@@ -40,6 +43,7 @@ class Complexity:
     """
 
     convolution: int
+    squeeze_excite: int
     fusion: int
     prediction: int
     head: int
@@ -48,7 +52,8 @@ class Complexity:
     @property
     def macs(self) -> int:
         """All MACs of the forward pass."""
-        return self.convolution + self.fusion + self.prediction + self.head
+        parts = (self.convolution, self.squeeze_excite, self.fusion, self.prediction)
+        return sum(parts) + self.head
 
     def as_dict(self) -> dict[str, int]:
         """The parts and their sum, for a JSON file."""
@@ -73,8 +78,13 @@ def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity
     model.eval()
     counter = FlopCounterMode(display=False)
     body = [child for name, child in model.named_children() if name in BODY] or [model]
-    in_body = {module for child in body for module in child.modules()}
-    body_meters = [_Meter(counter, child) for child in body]
+    body_meters = {child: _Meter(counter, child) for child in body}
+    squeeze_excite = {
+        module: _Meter(counter, module)
+        for child in body
+        for module in child.modules()
+        if isinstance(module, SELayer)
+    }
     fusion = {
         module: _Meter(counter, module, torch.ops.aten.bmm)
         for module in model.modules()
@@ -88,18 +98,19 @@ def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity
     with torch.no_grad(), counter:
         model(torch.empty(tuple(input_shape), device="meta"))
 
-    dynamic = fusion | prediction
-    dynamic_in_body = sum(m.macs for module, m in dynamic.items() if module in in_body)
-    all_in_body = sum(meter.macs for meter in body_meters)
     all_fusion = sum(meter.macs for meter in fusion.values())
     all_prediction = sum(meter.macs for meter in prediction.values())
-    convolution = all_in_body - dynamic_in_body
+    dynamic = fusion | prediction
+    all_squeeze_excite = _macs_apart_from(dynamic, squeeze_excite)
+    convolution = _macs_apart_from(dynamic, body_meters) - all_squeeze_excite
     total = counter.get_total_flops() // FLOPS_PER_MAC
+    in_no_head = convolution + all_squeeze_excite + all_fusion + all_prediction
     return Complexity(
         convolution=convolution,
+        squeeze_excite=all_squeeze_excite,
         fusion=all_fusion,
         prediction=all_prediction,
-        head=total - convolution - all_fusion - all_prediction,
+        head=total - in_no_head,
         parameters=sum(p.numel() for p in model.parameters()),
     )
 
@@ -133,3 +144,13 @@ class _Meter:
             self._flops += sign * sum(by_operator.values())
         else:
             self._flops += sign * by_operator.get(self._operator, 0)
+
+
+def _macs_apart_from(
+    others: Mapping[nn.Module, _Meter], meters: Mapping[nn.Module, _Meter]
+) -> int:
+    """Sum what modules have spent, but for what others inside of them have."""
+    inside = {module for outer in meters for module in outer.modules()}
+    return sum(meter.macs for meter in meters.values()) - sum(
+        meter.macs for module, meter in others.items() if module in inside
+    )

@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
+from mmseg_dynet.files import is_whole_png, replacing
+
 from .camvid import VOID
-from .files import is_whole_png, replacing
 
 REQUIRED_SPLITS = ("train", "val")
 OPTIONAL_SPLITS = ("test",)

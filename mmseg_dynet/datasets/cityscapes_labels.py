@@ -13,7 +13,7 @@ from pathlib import Path
 from cityscapesscripts.preparation.json2labelImg import json2labelImg
 from rich.progress import track
 
-from .files import is_whole_png, replacing
+from mmseg_dynet.files import is_whole_png, replacing
 
 IMAGES, IMAGE_SUFFIX = "leftImg8bit", "_leftImg8bit.png"
 ANNOTATIONS, POLYGONS_SUFFIX = "gtFine", "_gtFine_polygons.json"

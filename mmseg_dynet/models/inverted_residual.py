@@ -85,6 +85,9 @@ class InvertedResidual(nn.Module):
         if same_padding and stride > 1:
             padding = 0
             layers.append(SamePadding(kernel_size, stride, dilation))
+        elif same_padding:
+            # Names of weights count the layers: they must not depend on the stride.
+            layers.append(nn.Identity())
         layers.append(
             dict(
                 in_channels=mid_channels,

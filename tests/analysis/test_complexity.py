@@ -3,6 +3,7 @@
 import pytest
 import torch
 from fvcore.nn import FlopCountAnalysis
+from mmseg.models.utils import SELayer
 from torch import nn
 
 from mmseg_dynet.analysis.complexity import count_complexity
@@ -49,7 +50,25 @@ def test_a_network_without_backbone_is_one():
     predictor = CoefficientPredictor(8, (4,), num_kernels=2, hidden_channels=3)
     counts = count_complexity(predictor, (1, 8, 5, 5))
     assert counts.prediction == 8 * 3 + 3 * 8
-    assert (counts.convolution, counts.fusion, counts.head) == (0, 0, 0)
+    assert counts.macs == counts.prediction
+
+
+def test_squeeze_excite_is_a_purpose_of_the_body():
+    acts = (dict(type="ReLU"), dict(type=nn.Hardsigmoid))
+    dynamic = dict(type=DyConv2d, num_kernels=2)
+    network = nn.Sequential()
+    network.backbone = nn.Sequential(
+        nn.Conv2d(3, 32, 1),
+        SELayer(32, ratio=4, act_cfg=acts),
+        SELayer(32, ratio=2, act_cfg=acts, conv_cfg=dynamic),
+    )
+    network.head = SELayer(32, ratio=4, act_cfg=acts)
+    counts = count_complexity(network, (1, 3, 5, 7))
+    assert counts.convolution == 5 * 7 * 3 * 32
+    assert counts.squeeze_excite == 2 * 32 * 8 + 2 * 32 * 16
+    assert counts.fusion == 2 * (2 * 32 * 16)
+    assert counts.prediction == 2 * (32 * 16 + 16 * 32)
+    assert counts.head == 2 * 32 * 8
 
 
 def test_the_model_is_left_as_it_was():

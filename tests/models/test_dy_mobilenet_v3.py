@@ -65,7 +65,6 @@ def macs_by_hand(arch: str, num_kernels: int | None) -> tuple[int, int]:
     return macs + 7**2 * out * 6 * out, squeeze_macs
 
 
-@pytest.mark.filterwarnings("ignore:In MMCV v1.4.4:UserWarning")  # by the host
 @pytest.mark.parametrize("arch", ["small", "large"])
 def test_one_kernel_at_one_is_the_hosts(make_equal, arch):
     torch.manual_seed(0)

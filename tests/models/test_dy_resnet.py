@@ -50,6 +50,7 @@ def counts_by_hand(depth: int, num_kernels: int) -> dict[str, int]:
             inp = out
     return dict(
         convolution=convolution,
+        squeeze_excite=0,
         fusion=fusion,
         prediction=prediction,
         head=0,

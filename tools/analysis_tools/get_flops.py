@@ -37,6 +37,7 @@ def main():
     table.title = f"GMACs (10^9 multiply-accumulates) at 1 x 3 x {height} x {width}"
     for label, part in [
         ("convolution", "convolution"),
+        ("squeeze-excite", "squeeze_excite"),
         ("kernel fusion", "fusion"),
         ("coefficient prediction", "prediction"),
         ("head", "head"),

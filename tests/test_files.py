@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmseg_dynet.datasets.files import is_whole_png, replacing
+from mmseg_dynet.files import is_whole_png, replacing
 
 
 def test_replacing_moves_the_finished_file_into_place(tmp_path):

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: what makes the converters resumable."""
+"""Files that are either whole or absent, whatever interrupts their writing."""
 
 import os
 from collections.abc import Iterator

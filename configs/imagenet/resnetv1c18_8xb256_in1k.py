@@ -1,0 +1,10 @@
+_base_ = [
+    "../_base_/models/classifier.py",
+    "../_base_/datasets/imagenet_bs256.py",
+    "../_base_/schedules/imagenet_bs2048_coslr_100e.py",
+    "../_base_/imagenet_runtime.py",
+]
+model = dict(
+    backbone=dict(type="mmseg.ResNetV1c", depth=18, out_indices=(3,)),
+    head=dict(in_channels=512),
+)

@@ -1,0 +1,84 @@
+"""Make a run fail whose pretrained weights do not fit.
+
+MMEngine loads what fits of a checkpoint and merely logs the rest, among thousands of
+lines. A backbone with another stem or width would train on from random weights, and its
+comparison with a twin that got all of its own would be worthless.
+"""
+
+from collections.abc import Iterator
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.model.weight_init import PretrainedInit
+from mmengine.runner import CheckpointLoader, Runner
+from torch import Tensor, nn
+
+NUM_NAMED = 5  # missing weights that the error names
+
+
+class CheckPretrainedHook(Hook):
+    """Stop before training unless ``init_cfg`` fills all weights of its module.
+
+    Every ``init_cfg=dict(type="Pretrained", ...)`` of the model is looked at. What the
+    checkpoint has beyond the module, such as the last stage of a classifier, does not
+    matter; nor does the number of batches that a norm has seen.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Compare names and shapes with those in the checkpoints.
+
+        Raises:
+            ValueError: A checkpoint lacks a weight or has it in another shape.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        for name, module in model.named_modules():
+            for init_cfg in _pretrained(module):
+                checkpoint, prefix = init_cfg["checkpoint"], init_cfg.get("prefix")
+                given = _shapes(_read(checkpoint, prefix))
+                wanted = _shapes(module.state_dict())
+                unfit = [n for n, shape in wanted.items() if given.get(n) != shape]
+                if unfit:
+                    shown = ", ".join(unfit[:NUM_NAMED])
+                    raise ValueError(
+                        f"{checkpoint} (prefix {prefix!r}) does not fit "
+                        f"{name or 'the model'}, {type(module).__name__}: it lacks "
+                        f"{len(unfit)} of {len(wanted)} weights, or has them in other "
+                        f"shapes: {shown}{', ...' if len(unfit) > NUM_NAMED else ''}. "
+                        "Give the checkpoint of the same network (stem, width, depth), "
+                        "or take CheckPretrainedHook out of custom_hooks to start "
+                        "these weights at random"
+                    )
+
+
+def _pretrained(module: nn.Module) -> Iterator[dict]:
+    """The parts of a module's ``init_cfg`` that load a checkpoint."""
+    init_cfgs = getattr(module, "init_cfg", None) or []
+    for init_cfg in [init_cfgs] if isinstance(init_cfgs, dict) else init_cfgs:
+        if init_cfg["type"] in ("Pretrained", PretrainedInit):
+            yield init_cfg
+
+
+def _read(checkpoint: str, prefix: str | None) -> dict[str, Tensor]:
+    """The weights that MMEngine takes from a checkpoint, by their names in the module.
+
+    Without a prefix it strips what a wrapper for distributed training adds.
+    """
+    content = CheckpointLoader.load_checkpoint(checkpoint, map_location="cpu")
+    weights = content.get("state_dict", content)
+    if prefix is None:
+        return {name.removeprefix("module."): w for name, w in weights.items()}
+    prefix = prefix.removesuffix(".") + "."
+    return {
+        name.removeprefix(prefix): w
+        for name, w in weights.items()
+        if name.startswith(prefix)
+    }
+
+
+def _shapes(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Shapes of weights, without the counters that MMEngine does not miss either."""
+    return {
+        name: tuple(weight.shape)
+        for name, weight in weights.items()
+        if not name.endswith("num_batches_tracked")
+    }

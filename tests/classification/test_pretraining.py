@@ -1,0 +1,285 @@
+"""From ImageNet to segmentation: every weight of the backbone arrives.
+
+For each network, weight by weight and in function; and once for real, through the tools
+and the config that ``docs/pretraining.md`` shows.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mmpretrain.models  # noqa: F401  these tests are worth nothing without it
+import numpy as np
+import pytest
+import torch
+from mmengine.runner import save_checkpoint
+from PIL import Image
+
+from mmseg_dynet.apis import build_model
+from mmseg_dynet.cli import load_config
+
+ROOT = Path(__file__).parents[2]
+SEGMENTORS = ROOT / "configs/_base_/models"
+NETWORKS = sorted(
+    path.stem.split("_")[0] for path in ROOT.glob("configs/imagenet/*.py")
+)
+
+
+def config_path(network: str) -> Path:
+    return ROOT / "configs/imagenet" / f"{network}_8xb256_in1k.py"
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A classifier, and the segmentation network that takes its backbone.
+
+    Attributes:
+        source: Network of the ImageNet config.
+        target: Name of the segmentation network's config.
+        dropped: How the weights begin that only the classifier has.
+        source_options: Overrides of the ImageNet config.
+        target_options: Overrides of the segmentation network's.
+    """
+
+    source: str
+    target: str
+    dropped: str | None = None
+    source_options: dict = field(default_factory=dict)
+    target_options: dict = field(default_factory=dict)
+
+
+PLAIN_STEM = {"model.backbone.deep_stem": False}
+WIDER = {
+    "model.backbone.widen_factor": 1.5,
+    "model.decode_head.in_channels": 704,
+    "model.auxiliary_head.in_channels": 352,
+}
+SMALL = {
+    "model.backbone.arch": "small",
+    "model.backbone.out_indices": (0, 1, 12),
+    "model.decode_head.in_channels": (16, 16, 576),
+}
+DY_SMALL = {
+    "model.backbone.arch": "small",
+    "model.backbone.strides": (2, 2, 1, 1, 1),
+    "model.backbone.dilations": (1, 1, 2, 2, 4),
+    "model.backbone.out_indices": (0, 1, 5),
+    "model.decode_head.in_channels": (16, 24, 576),
+}
+TRANSFERS = [
+    Transfer(
+        "resnet18", "fcn_r18-d8", target_options={"model.backbone.type": "ResNet"}
+    ),
+    Transfer("dy-resnet18", "fcn_dy-r18-d8", target_options=PLAIN_STEM),
+    Transfer("resnet50", "fcn-oneconv_r50-d8"),
+    Transfer("dy-resnet50", "fcn-oneconv_dy-r50-d8"),
+    Transfer("resnetv1c18", "fcn_r18-d8"),
+    Transfer("dy-resnetv1c18", "fcn_dy-r18-d8"),
+    Transfer("resnetv1c50", "pspnet_r50-d8"),
+    Transfer("dy-resnetv1c50", "pspnet_dy-r50-d8"),
+    Transfer("mobilenet-v2", "fcn_mobilenet-v2-d8", "conv2."),
+    Transfer("dy-mobile", "fcn_dy-mobile-d8", "stages.7."),
+    Transfer("mobilenet-v3-large", "lraspp_mobilenet-v3-d8"),
+    Transfer("dy-mobilenet-v3-large", "lraspp_dy-mobilenet-v3-d8"),
+    Transfer("mobilenet-v3-small", "lraspp_mobilenet-v3-d8", target_options=SMALL),
+    Transfer(
+        "dy-mobilenet-v3-small", "lraspp_dy-mobilenet-v3-d8", target_options=DY_SMALL
+    ),
+    Transfer("shufflenet-v2-1x", "fcn_shufflenet-v2-d8", "stages.3."),
+    Transfer("dy-shuffle-1x", "fcn_dy-shuffle-d8", "stages.3."),
+    Transfer(
+        "shufflenet-v2-1.5x", "fcn_shufflenet-v2-d8", "stages.3.", target_options=WIDER
+    ),
+    Transfer(
+        "dy-shuffle-1.5x", "fcn_dy-shuffle-d8", "stages.3.", target_options=WIDER
+    ),
+]
+# What docs/pretraining.md overrides to train the controls.
+NO_KERNELS = {"model.backbone.num_kernels": None}
+HALF_WIDTH = {"model.backbone.base_channels": 32, "model.head.in_channels": 256}
+CONTROLS = [
+    Transfer("dy-mobile", "fcn_fix-mobile-d8", "stages.7.", NO_KERNELS),
+    Transfer("dy-shuffle-1x", "fcn_fix-shuffle-d8", "stages.3.", NO_KERNELS),
+    Transfer("resnetv1c18", "fcn_fix-r18-d8", None, HALF_WIDTH),
+]
+
+
+def test_every_network_is_transferred():
+    assert sorted(t.source for t in TRANSFERS) == NETWORKS
+    assert len(NETWORKS) == 18
+
+
+def make_every_weight_its_own(model: torch.nn.Module) -> None:
+    """Move all weights, and what norms remember, off the values they are born with."""
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.mul_(1 + 0.1 * torch.rand_like(tensor))
+            tensor.add_(0.01 * torch.rand_like(tensor))
+        else:
+            tensor.add_(7)
+
+
+# Both scopes, mmpretrain's and mmseg's, take turns in this process.
+@pytest.mark.filterwarnings("ignore:The current default scope:UserWarning")
+@pytest.mark.parametrize("case", TRANSFERS + CONTROLS, ids=lambda case: case.target)
+def test_every_weight_arrives_and_means_the_same(case, tmp_path):
+    torch.manual_seed(0)
+    checkpoint = tmp_path / "classifier.pth"
+    classifier = build_model(
+        load_config(str(config_path(case.source)), case.source_options)
+    )
+    make_every_weight_its_own(classifier)
+    save_checkpoint(dict(state_dict=classifier.state_dict()), str(checkpoint))
+
+    pretrained = {
+        "model.backbone.init_cfg.type": "Pretrained",
+        "model.backbone.init_cfg.checkpoint": str(checkpoint),
+        "model.backbone.init_cfg.prefix": "backbone.",
+    }
+    config = SEGMENTORS / f"{case.target}.py"
+    options = case.target_options | pretrained
+    segmentor = build_model(load_config(str(config), options))
+    segmentor.init_weights()
+
+    source, target = (m.backbone.state_dict() for m in (classifier, segmentor))
+    dropped = {n for n in source if case.dropped and n.startswith(case.dropped)}
+    assert bool(dropped) == bool(case.dropped)
+    assert target.keys() == source.keys() - dropped
+    for name, weight in target.items():
+        assert torch.equal(weight, source[name]), name
+
+    # Up to where the segmentation network keeps its resolution, both are one function.
+    classifier.backbone.out_indices = segmentor.backbone.out_indices
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        features, expected = segmentor.backbone(images), classifier.backbone(images)
+    pairs = [(f, e) for f, e in zip(features, expected, strict=True) if same_size(f, e)]
+    assert pairs
+    for feature, wanted in pairs:
+        torch.testing.assert_close(feature, wanted)
+
+
+def same_size(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.shape == b.shape
+
+
+def run_tool(tool: str, *arguments: object, fails: bool = False) -> str:
+    """Run a tool as a user does, and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", ROOT / "tools" / tool, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode != 0) == fails, done.stdout[-2000:] + done.stderr
+    return done.stderr if fails else done.stdout
+
+
+def small_run(**loader_options: object) -> list[str]:
+    """Options that make a run small."""
+    shared = dict(num_workers=0, persistent_workers=False, batch_size=2)
+    return [
+        f"{split}_dataloader.{key.replace('__', '.')}={value}"
+        for split in ("train", "val", "test")
+        for key, value in (shared | loader_options).items()
+    ]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with 8 images of ImageNet to train on and 4 to test on, and configs."""
+    root = tmp_path_factory.mktemp("workplace")
+    rng = np.random.default_rng(0)
+    for split, number in (("train", 8), ("val", 4)):
+        folder = root / "data/imagenet" / split
+        folder.mkdir(parents=True)
+        for i in range(number):
+            pixels = rng.integers(256, size=(60, 80, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i}.jpg")
+        # In place of a folder for each of the 1000 classes.
+        labels = root / "data/imagenet/meta" / f"{split}.txt"
+        labels.parent.mkdir(exist_ok=True)
+        labels.write_text("".join(f"{i}.jpg {111 * i}\n" for i in range(number)))
+    shutil.copytree(ROOT / "configs", root / "configs")
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(workplace):
+    """Weights of Dy-mobile after two epochs of four steps, and the last validation."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(workplace)
+        options = [*small_run(), "train_cfg.max_epochs=2"]
+        config = config_path("dy-mobile")
+        run_tool("train.py", config, "--cfg-options", *options)
+        checkpoint = workplace / "work_dirs" / config.stem / "epoch_2.pth"
+        (log,) = checkpoint.parent.glob("*/vis_data/scalars.json")
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        tested = run_tool("test.py", config, checkpoint, "--cfg-options", *options)
+    content = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    assert content["meta"]["iter"] == 8
+    top5 = [line["accuracy/top5"] for line in lines if "accuracy/top5" in line]
+    assert len(top5) == 2
+    assert f"accuracy/top5: {top5[-1]:.4f}" in tested
+    return content["state_dict"]
+
+
+@pytest.fixture
+def documented(workplace, trained, monkeypatch):
+    """The config that the documentation shows, and where it says it is."""
+    monkeypatch.chdir(workplace)
+    text = (ROOT / "docs/pretraining.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
+    (path,) = re.findall(r"here `(configs/fcn/.*?\.py)`", text)
+    checkpoint = load_block(code, workplace / path).model.backbone.init_cfg.checkpoint
+    # The documented run is longer.
+    Path(checkpoint).unlink(missing_ok=True)
+    shutil.copy(Path(checkpoint).with_name("epoch_2.pth"), checkpoint)
+    return path
+
+
+def load_block(code: str, path: Path):
+    path.write_text(code, encoding="utf-8")
+    return load_config(str(path))
+
+
+def streets_run(root: Path) -> list[str]:
+    """Options of one step on small streets, which changes norms' statistics alone."""
+    crop = ["train_dataloader.dataset.pipeline.2.scale=(256,128)",
+            "train_dataloader.dataset.pipeline.3.crop_size=(64,128)",
+            "model.data_preprocessor.size=(64,128)"]  # fmt: skip
+    schedule = ["train_cfg.max_iters=1", "optim_wrapper.optimizer.lr=0.0",
+                "param_scheduler=[]"]  # fmt: skip
+    return [*small_run(dataset__data_root=root), *crop, *schedule]
+
+
+def test_the_documented_config_starts_from_the_trained_weights(
+    documented, trained, synthetic_streets
+):
+    options = streets_run(synthetic_streets)
+    run_tool("train.py", documented, "--work-dir", "run", "--cfg-options", *options)
+    segmentor = torch.load("run/iter_1.pth", weights_only=False)["state_dict"]
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    names = [n for n in segmentor if n.startswith("backbone.")]
+    learned = [n for n in names if not n.endswith(statistics)]
+    dropped = [n for n in trained if n.startswith("backbone.stages.7.")]
+    in_classifier = [n for n in trained if n.startswith("backbone.")]
+    assert sorted(names) == sorted(set(in_classifier) - set(dropped))
+    assert len(learned) > 150
+    for name in learned:
+        assert torch.equal(segmentor[name], trained[name]), name
+
+
+def test_a_network_of_another_width_is_refused(documented, synthetic_streets):
+    options = [*streets_run(synthetic_streets), "model.backbone.widen_factor=0.5",
+               "model.decode_head.in_channels=162",
+               "model.auxiliary_head.in_channels=48"]  # fmt: skip
+    error = run_tool("train.py", documented, "--work-dir", "refused",
+                     "--cfg-options", *options, fails=True)  # fmt: skip
+    assert "does not fit backbone, DyMobileNetV2" in error
+    assert not Path("refused/iter_1.pth").exists()
