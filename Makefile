@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# mmpretrain needs torchvision, and with it another build of torch.
+CLASSIFICATION_VENV ?= .venv-classification
 # One pytest process a core; each gets one thread, so that they do not fight for it.
 WORKERS ?= 2
 
@@ -21,10 +23,10 @@ DEMO_DYNAMIC := configs/fcn/dy-$(DEMO_NAME).py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env demo test lint format wheel clean
+.PHONY: help env demo test test-classification lint format wheel clean
 
 help:  ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' \
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' \
 		$(MAKEFILE_LIST)
 	@echo
 	@echo "  PYTHON=$(PYTHON) makes the environment VENV=$(VENV); both can be set."
@@ -37,6 +39,10 @@ demo: $(VENV)/.env  ## Train Dy-R18 and its static twin on synthetic streets, co
 	$(BIN)/python tools/train.py $(DEMO_DYNAMIC)
 	$(BIN)/python tools/analysis_tools/compare.py $(DEMO_STATIC) $(DEMO_DYNAMIC) \
 		--picture work_dirs/demo.png
+
+test-classification: $(CLASSIFICATION_VENV)/.classification  ## Test ImageNet pretraining, with mmpretrain
+	OMP_NUM_THREADS=1 $(CLASSIFICATION_VENV)/bin/python -m pytest \
+		--numprocesses $(WORKERS) tests/classification
 
 test: $(VENV)/.test  ## Run the test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS)
@@ -71,6 +77,16 @@ $(VENV)/.env: $(VENV)/.python $(PACKAGE_FILES)
 $(VENV)/.test: $(VENV)/.python $(PACKAGE_FILES)
 	$(INSTALL) --editable '.[onedl,test]'
 	$(INSTALL) --no-deps $(ORACLES)
+	touch $@
+
+$(CLASSIFICATION_VENV)/.classification: $(PACKAGE_FILES) constraints/classification.txt
+	@$(MAKE) --no-print-directory VENV=$(CLASSIFICATION_VENV) \
+		$(CLASSIFICATION_VENV)/.python
+	grep -v '^torch==' $(CONSTRAINTS) | cat - constraints/classification.txt \
+		> $(CLASSIFICATION_VENV)/constraints.txt
+	$(CLASSIFICATION_VENV)/bin/python -m pip --disable-pip-version-check install \
+		--constraint $(CLASSIFICATION_VENV)/constraints.txt \
+		--editable '.[onedl,classification,test]'
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.python $(CONSTRAINTS)
