@@ -21,6 +21,9 @@ DEMO_NAME := r18-d16_fcn_1xb4-200_synthetic-streets-128x256
 DEMO_STATIC := configs/fcn/$(DEMO_NAME).py
 DEMO_DYNAMIC := configs/fcn/dy-$(DEMO_NAME).py
 
+# No compiled operator of mmcv is used, and compiling them takes tens of minutes.
+export MMCV_WITH_OPS := 0
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help env demo test test-classification lint format wheel clean
