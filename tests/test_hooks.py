@@ -60,7 +60,7 @@ def test_a_missing_stage_and_a_wrong_prefix_are_named(tmp_path):
 
 
 def test_another_width_is_another_shape(dy_mobile):
-    with pytest.raises(ValueError, match="stem.conv.weight"):
+    with pytest.raises(ValueError, match=r"stem\.conv\.weight"):
         check(dy_mobile_from(dy_mobile, "backbone.", widen_factor=0.5))
 
 

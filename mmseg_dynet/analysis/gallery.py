@@ -1,6 +1,7 @@
 """Pictures of predictions, side by side."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -47,7 +48,8 @@ def draw_gallery(
     )
     grid = figure.subplots(num_rows, len(columns), squeeze=False)
     for j, (title, pictures) in enumerate(columns.items()):
-        grid[0][j].set_title(title, fontsize=9)
+        # A config's name is longer than its column, and has no space to break at.
+        grid[0][j].set_title(fill(title.replace("_", " "), width=32), fontsize=9)
         for i, picture in enumerate(pictures):
             grid[i][j].imshow(picture)
             grid[i][j].axis("off")

@@ -95,9 +95,7 @@ TRANSFERS = [
     Transfer(
         "shufflenet-v2-1.5x", "fcn_shufflenet-v2-d8", "stages.3.", target_options=WIDER
     ),
-    Transfer(
-        "dy-shuffle-1.5x", "fcn_dy-shuffle-d8", "stages.3.", target_options=WIDER
-    ),
+    Transfer("dy-shuffle-1.5x", "fcn_dy-shuffle-d8", "stages.3.", target_options=WIDER),
 ]
 # What docs/pretraining.md overrides to train the controls.
 NO_KERNELS = {"model.backbone.num_kernels": None}

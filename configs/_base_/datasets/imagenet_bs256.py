@@ -1,4 +1,4 @@
-# ImageNet as DyNet trains and tests on it: random crop and flip, centre crop of 224x224.
+# ImageNet as DyNet trains and tests on it: random crop and flip; centre crop of 224.
 # data/imagenet holds train/ and val/ with a folder a class, or meta/train.txt and
 # meta/val.txt with "path label" lines.
 dataset_type = "ImageNet"
