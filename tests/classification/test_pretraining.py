@@ -250,6 +250,7 @@ def streets_run(root: Path) -> list[str]:
     """Options of one step on small streets, which changes norms' statistics alone."""
     crop = ["train_dataloader.dataset.pipeline.2.scale=(256,128)",
             "train_dataloader.dataset.pipeline.3.crop_size=(64,128)",
+            "val_dataloader.dataset.pipeline.1.scale=(256,128)",
             "model.data_preprocessor.size=(64,128)"]  # fmt: skip
     schedule = ["train_cfg.max_iters=1", "optim_wrapper.optimizer.lr=0.0",
                 "param_scheduler=[]"]  # fmt: skip

@@ -125,6 +125,15 @@ def test_norm_eval_reaches_every_batch_norm_and_sync_batch_norm(case):
         assert not any(n.training for n in norms)
 
 
+def test_weights_are_those_of_every_output_stride(case):
+    """What was trained at stride 32 on ImageNet starts a segmentation at 8."""
+    shapes = [
+        {n: w.shape for n, w in meta(case, **case.options[s]).state_dict().items()}
+        for s in OUTPUT_STRIDES
+    ]
+    assert shapes[0] == shapes[1] == shapes[2]
+
+
 def test_state_dict_round_trip_and_deepcopy(case):
     torch.manual_seed(0)
     backbone = case.build_all_stages().eval()

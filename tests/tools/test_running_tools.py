@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mmseg
 import pytest
 import torch
 from PIL import Image
@@ -15,7 +16,7 @@ STATIC = ROOT / "configs/fcn/r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
 DYNAMIC = ROOT / "configs/fcn/dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
 
 
-def run_tool(tool: str, *arguments: object, fails: bool = False) -> str:
+def run_tool(tool: str | Path, *arguments: object, fails: bool = False) -> str:
     """Run a tool as a user does, in a process of its own, and return what it prints.
 
     The host's runners keep global state (visualizers, loggers), so two in a process
@@ -83,6 +84,17 @@ def test_train_resume_test(few_streets, tmp_path, monkeypatch):
     log = max(Path("run").glob("*/*.log")).read_text()
     assert "resumed epoch: 0, iter: 2" in log
     assert Path("run/iter_3.pth").is_file()
+
+
+def test_configs_run_under_the_hosts_own_tools(few_streets, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # An absolute path takes the place of our tools' folder.
+    host_tools = Path(mmseg.__file__).parent / ".mim/tools"
+    run_tool(host_tools / "train.py", DYNAMIC, "--work-dir", "run", *few_streets)
+    validated = last_metrics(tmp_path / "run")
+    run_tool(host_tools / "test.py", DYNAMIC, "run/iter_2.pth", "--work-dir", "test",
+             *few_streets)  # fmt: skip
+    assert last_metrics(tmp_path / "test")["mIoU"] == validated["mIoU"]
 
 
 def test_compare_prints_one_table_and_draws(few_streets, tmp_path, monkeypatch):
