@@ -1,9 +1,12 @@
 """Fixtures that tests of several packages share."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmseg_dynet.datasets.synthetic_streets import generate_synthetic_streets
 
@@ -17,3 +20,18 @@ def synthetic_streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "synthetic_streets"
     generate_synthetic_streets(root, num_train=8, num_val=4)
     return root
+
+
+@pytest.fixture(scope="session")
+def draw_norms() -> Callable[[nn.Module], None]:
+    """Give every batch norm weights and statistics that are not the identity."""
+
+    def draw(network: nn.Module) -> None:
+        for norm in network.modules():
+            if isinstance(norm, _BatchNorm):
+                nn.init.uniform_(norm.weight, 0.5, 1.5)
+                nn.init.normal_(norm.bias)
+                nn.init.normal_(norm.running_mean, std=0.1)
+                nn.init.uniform_(norm.running_var, 0.5, 1.5)
+
+    return draw

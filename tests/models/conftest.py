@@ -161,7 +161,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def make_equal() -> Callable[[nn.Module, nn.Module], None]:
+def make_equal(draw_norms) -> Callable[[nn.Module, nn.Module], None]:
     """Give a one-kernel dynamic network the static one's weights; coefficients at 1.
 
     Norms are drawn first, so that none is the identity.
@@ -181,16 +181,6 @@ def make_equal() -> Callable[[nn.Module, nn.Module], None]:
             ours[ours_name].copy_(theirs[theirs_name].view_as(ours[ours_name]))
 
     return make
-
-
-def draw_norms(network: nn.Module) -> None:
-    """Give every batch norm weights and statistics that are not the identity."""
-    for norm in network.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            nn.init.uniform_(norm.weight, 0.5, 1.5)
-            nn.init.normal_(norm.bias)
-            nn.init.normal_(norm.running_mean, std=0.1)
-            nn.init.uniform_(norm.running_var, 0.5, 1.5)
 
 
 @pytest.fixture

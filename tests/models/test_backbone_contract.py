@@ -9,6 +9,7 @@ from mmengine.registry import MODELS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmseg_dynet.deploy import fold_bn
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
 OUTPUT_STRIDES = (8, 16, 32)
@@ -158,6 +159,24 @@ def test_channels_last_gives_the_same(case):
         backbone.to(memory_format=torch.channels_last)
         got = backbone(x.to(memory_format=torch.channels_last))
     torch.testing.assert_close(got, expected)
+
+
+def test_folded_batch_norms_compute_the_same(case, draw_norms):
+    torch.manual_seed(0)
+    backbone = case.build_all_stages().double()
+    draw_norms(backbone)
+    x = torch.randn(2, 3, 64, 96, dtype=torch.double)
+    # With statistics of its own activations, as trained networks have: else these grow
+    # from block to block, and predictors of huge inputs magnify every rounding.
+    for module in backbone.modules():
+        if isinstance(module, _BatchNorm):
+            module.momentum = 1
+    with torch.no_grad():
+        backbone.train()(x)
+        backbone.eval()
+        folded = fold_bn(backbone)
+        assert not any(isinstance(m, _BatchNorm) for m in folded.modules())
+        torch.testing.assert_close(folded(x), backbone(x))
 
 
 @pytest.mark.parametrize(
