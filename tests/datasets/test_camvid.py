@@ -9,7 +9,6 @@ from mmengine.config import Config
 from mmseg.models.data_preprocessor import SegDataPreProcessor
 from mmseg.models.decode_heads import FCNHead
 from mmseg.registry import DATASETS, METRICS
-from mmseg.utils import register_all_modules
 from PIL import Image
 
 from mmseg_dynet.datasets import CamVidDataset
@@ -19,7 +18,6 @@ CONFIG = Path(__file__).parents[2] / "configs/_base_/datasets/camvid.py"
 
 @pytest.fixture(scope="module")
 def config():
-    register_all_modules()
     return Config.fromfile(CONFIG)
 
 

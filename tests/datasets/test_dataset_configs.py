@@ -6,15 +6,9 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from mmseg.registry import DATASETS
-from mmseg.utils import register_all_modules
 
 FOLDER = Path(__file__).parents[2] / "configs/_base_/datasets"
 PATHS = sorted(p for p in FOLDER.glob("*.py") if not p.stem.startswith("imagenet"))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _registered():
-    register_all_modules()
 
 
 def steps(pipeline):
