@@ -18,6 +18,7 @@ from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.analysis.gallery import colorize, draw_gallery
 from mmseg_dynet.analysis.latency import time_alternating
 from mmseg_dynet.cli import config_parser, default_work_dir, load_config
+from mmseg_dynet.files import replacing
 
 
 def parse_args():
@@ -131,10 +132,13 @@ def main():
             | {"latency_ms": latency[name], "metrics": metrics[name]}
             for name in runners
         }
-        args.json.write_text(json.dumps(report, indent=2) + "\n")
+        with replacing(args.json) as partial:
+            partial.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     if args.picture is not None:
         args.picture.parent.mkdir(parents=True, exist_ok=True)
-        draw_predictions(runners, args.num_images).savefig(args.picture, dpi=120)
+        figure = draw_predictions(runners, args.num_images)
+        with replacing(args.picture) as partial:
+            figure.savefig(partial, dpi=120)
         print(f"predictions side by side: {args.picture}")
 
 

@@ -8,6 +8,7 @@ from prettytable import PrettyTable
 from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.apis import build_model, input_size
 from mmseg_dynet.cli import config_parser, load_config
+from mmseg_dynet.files import replacing
 
 
 def parse_args():
@@ -56,7 +57,8 @@ def main():
         table.add_row(["reduction, %", "", f"{reduction:.2f}"])
     print(table)
     if args.json is not None:
-        args.json.write_text(json.dumps(report, indent=2) + "\n")
+        with replacing(args.json) as partial:
+            partial.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
