@@ -19,7 +19,7 @@ from mmseg.models.utils import SELayer
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
+from mmseg_dynet.ops import CoefficientPredictor, DyConv2d, force_implementation
 
 # Children of a segmentor or classifier that are no head.
 BODY = ("backbone", "neck")
@@ -95,7 +95,8 @@ def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity
         for module in model.modules()
         if isinstance(module, CoefficientPredictor)
     }
-    with torch.no_grad(), counter:
+    # Then the matrix products of a dynamic layer are those of its fusion.
+    with torch.no_grad(), force_implementation("grouped"), counter:
         model(torch.empty(tuple(input_shape), device="meta"))
 
     all_fusion = sum(meter.macs for meter in fusion.values())

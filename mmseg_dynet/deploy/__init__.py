@@ -1,5 +1,7 @@
 """From a trained network to one that is fast to run."""
 
 from .fold_bn import fold_bn
+from .int8_bank import Int8DyConv2d
+from .optimize import optimize_for_inference
 
-__all__ = ["fold_bn"]
+__all__ = ["Int8DyConv2d", "fold_bn", "optimize_for_inference"]

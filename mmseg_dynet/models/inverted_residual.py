@@ -115,4 +115,4 @@ class InvertedResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, O, H', W')."""
         out = self.branch(x)
-        return x + out if self.shortcut else out
+        return out.add_(x) if self.shortcut else out

@@ -8,12 +8,17 @@ from .functional import (
     dynamic_conv2d_reference,
     fuse_kernels,
 )
+from .implementation import IMPLEMENTATIONS, force_implementation
+from .per_image import conv2d_per_image
 
 __all__ = [
+    "IMPLEMENTATIONS",
     "CoefficientPredictor",
     "DyConv2d",
+    "conv2d_per_image",
     "dynamic_conv2d",
     "dynamic_conv2d_feature_fusion",
     "dynamic_conv2d_reference",
+    "force_implementation",
     "fuse_kernels",
 ]

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
 from .coefficients import CoefficientPredictor
-from .functional import IntOrPair, dynamic_conv2d
+from .functional import dynamic_conv2d_feature_fusion, fuse_kernels
+from .implementation import fuses_feature_maps
+from .per_image import IntOrPair, conv2d_per_image
 
 
 class DyConv2d(nn.Module):
@@ -128,16 +130,23 @@ class DyConv2d(nn.Module):
                     "own_predictor=True"
                 )
             (coeff,) = self.predictor(x)
-        return dynamic_conv2d(
-            x,
-            self.weight,
-            coeff,
-            self.bias,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-        )
+        if fuses_feature_maps():
+            return dynamic_conv2d_feature_fusion(
+                x, self.weight, coeff, self.bias, *self._geometry
+            )
+        return self.convolve(x, self.fuse(coeff))
+
+    def fuse(self, coeff: Tensor) -> Tensor:
+        """Fuse the bank with coefficients (B, O, K) to (B, O, C/G, kH, kW)."""
+        return fuse_kernels(self.weight, coeff)
+
+    def convolve(self, x: Tensor, kernels: Tensor) -> Tensor:
+        """Convolve x (B, C, H, W) with fused kernels (B, O, C/G, kH, kW)."""
+        return conv2d_per_image(x, kernels, self.bias, *self._geometry)
+
+    @property
+    def _geometry(self) -> tuple:
+        return self.stride, self.padding, self.dilation, self.groups
 
     def _apply(
         self, fn: Callable[[Tensor], Tensor], recurse: bool = True

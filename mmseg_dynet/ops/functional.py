@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-IntOrPair = int | tuple[int, int]
+from .per_image import IntOrPair, check_shapes, conv2d_per_image
 
 
 def fuse_kernels(weight: Tensor, coeff: Tensor) -> Tensor:
@@ -45,7 +45,11 @@ def fuse_kernels(weight: Tensor, coeff: Tensor) -> Tensor:
     Returns:
         Dynamic kernels, (B, O, C/G, kH, kW), in the bank's memory format: if each
         kernel of the bank is channels_last, so is each dynamic kernel.
+
+    Raises:
+        ValueError: The shapes do not fit together.
     """
+    _check_bank(weight, coeff)
     if weight.is_contiguous():
         return _fuse_contiguous(weight, coeff)
     kernels = _fuse_contiguous(weight.permute(0, 1, 3, 4, 2), coeff)
@@ -68,12 +72,11 @@ def dynamic_conv2d(
     dilation: IntOrPair = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Convolve each image of a batch with a kernel of its own.
+    """Fuse a kernel for each image of a batch, and convolve the image with it.
 
-    Kernels are fused (eq. 1) for any batch size, in training and inference: the
-    batch becomes one grouped convolution with ``B * groups`` groups. Its cost is that
-    of one static convolution, B * O * H' * W' * (C/G) * kH * kW MACs, plus the fusion
-    (:func:`fuse_kernels`).
+    Kernels are fused (eq. 1) for any batch size, in training and inference. The cost is
+    that of one static convolution, B * O * H' * W' * (C/G) * kH * kW MACs, plus the
+    fusion (:func:`fuse_kernels`).
 
     Args:
         x: Images, (B, C, H, W).
@@ -91,23 +94,8 @@ def dynamic_conv2d(
     Raises:
         ValueError: The shapes do not fit together.
     """
-    _check_shapes(x, weight, coeff, bias, groups)
-    batch, channels, height, width = x.shape
     kernels = fuse_kernels(weight, coeff)
-    if batch == 1:
-        return F.conv2d(x, kernels[0], bias, stride, padding, dilation, groups)
-
-    # (B, C, H, W) -> (1, B*C, H, W): image b owns the channels b*C .. (b+1)*C
-    out = F.conv2d(
-        x.reshape(1, batch * channels, height, width),
-        kernels.flatten(0, 1),
-        None if bias is None else bias.repeat(batch),
-        stride,
-        padding,
-        dilation,
-        max(batch, 1) * groups,
-    )
-    return out.reshape(batch, weight.shape[0], *out.shape[2:])
+    return conv2d_per_image(x, kernels, bias, stride, padding, dilation, groups)
 
 
 def dynamic_conv2d_feature_fusion(
@@ -128,8 +116,9 @@ def dynamic_conv2d_feature_fusion(
     and as a second oracle. Arguments, result and errors are those of
     :func:`dynamic_conv2d`.
     """
-    _check_shapes(x, weight, coeff, bias, groups)
+    _check_bank(weight, coeff)
     out_channels, num_kernels = weight.shape[:2]
+    check_shapes(x, (len(coeff), out_channels, *weight.shape[2:]), bias, groups)
     # Output channel o*K + k of the wide convolution is kernel k of channel o, which
     # keeps the channels of a group together.
     maps = F.conv2d(x, weight.flatten(0, 1), None, stride, padding, dilation, groups)
@@ -153,7 +142,8 @@ def dynamic_conv2d_reference(
 
     Arguments, result and errors are those of :func:`dynamic_conv2d`.
     """
-    _check_shapes(x, weight, coeff, bias, groups)
+    _check_bank(weight, coeff)
+    check_shapes(x, (len(coeff), len(weight), *weight.shape[2:]), bias, groups)
     outs = []
     for image, eta in zip(x, coeff, strict=True):
         kernel = (eta[:, :, None, None, None] * weight).sum(dim=1)
@@ -161,31 +151,15 @@ def dynamic_conv2d_reference(
     return torch.stack(outs)
 
 
-def _check_shapes(
-    x: Tensor, weight: Tensor, coeff: Tensor, bias: Tensor | None, groups: int
-) -> None:
-    """Raise a ValueError that names the first shape that does not fit."""
-    if x.ndim != 4:
-        raise ValueError(f"x must be (B, C, H, W), got shape {tuple(x.shape)}")
+def _check_bank(weight: Tensor, coeff: Tensor) -> None:
+    """Raise a ValueError that names the shape that does not fit."""
     if weight.ndim != 5:
         raise ValueError(
             f"weight must be (O, K, C/groups, kH, kW), got shape {tuple(weight.shape)}"
         )
-    batch, channels = x.shape[:2]
-    out_channels, num_kernels, group_channels = weight.shape[:3]
-    if groups < 1 or out_channels % groups or channels != group_channels * groups:
+    out_channels, num_kernels = weight.shape[:2]
+    if coeff.ndim != 3 or coeff.shape[1:] != (out_channels, num_kernels):
         raise ValueError(
-            f"groups={groups} does not fit: x has C={channels} channels, weight "
-            f"{tuple(weight.shape)} takes {group_channels} channels a group and gives "
-            f"O={out_channels}; groups must divide O, and C must be "
-            f"groups * {group_channels}"
-        )
-    if coeff.shape != (batch, out_channels, num_kernels):
-        raise ValueError(
-            f"coeff must be (B, O, K) = {(batch, out_channels, num_kernels)}, got "
-            f"shape {tuple(coeff.shape)}"
-        )
-    if bias is not None and bias.shape != (out_channels,):
-        raise ValueError(
-            f"bias must be (O,) = {(out_channels,)}, got shape {tuple(bias.shape)}"
+            f"coeff must be (B, O, K) = (B, {out_channels}, {num_kernels}), got shape "
+            f"{tuple(coeff.shape)}"
         )

@@ -67,7 +67,7 @@ class DyBasicBlock(_DynamicBlock, BasicBlock):
         coeff1, coeff2 = self.predictor(x)
         out = self.relu(self.norm1(self.conv1(x, coeff1)))
         out = self.norm2(self.conv2(out, coeff2))
-        return out + (x if self.downsample is None else self.downsample(x))
+        return out.add_(x if self.downsample is None else self.downsample(x))
 
 
 class DyBottleneck(_DynamicBlock, Bottleneck):
@@ -80,7 +80,7 @@ class DyBottleneck(_DynamicBlock, Bottleneck):
         out = self.relu(self.norm1(self.conv1(x, coeff1)))
         out = self.relu(self.norm2(self.conv2(out, coeff2)))
         out = self.norm3(self.conv3(out, coeff3))
-        return out + (x if self.downsample is None else self.downsample(x))
+        return out.add_(x if self.downsample is None else self.downsample(x))
 
 
 class DyResNet(ResNet):
