@@ -5,7 +5,7 @@ of the memory. The dynamic kernel and the convolution stay float32.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmseg_dynet.ops import DyConv2d
 
