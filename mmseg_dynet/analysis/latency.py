@@ -7,6 +7,12 @@ import torch
 from rich.progress import track
 
 
+def synchronize() -> None:
+    """Wait for the work of a GPU, if there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def time_alternating(
     calls: Mapping[str, Callable[[], object]], repeats: int = 10, warmup: int = 2
 ) -> dict[str, list[float]]:
@@ -31,8 +37,7 @@ def time_alternating(
         for name, call in calls.items():
             start = perf_counter()
             call()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
+            synchronize()
             if round_ >= warmup:
                 seconds[name].append(perf_counter() - start)
     return seconds

@@ -75,8 +75,9 @@ def choose(x: Tensor, kernels: Tensor, groups: int) -> str:
     graph = torch.compiler.is_compiling() or torch.jit.is_tracing()
     on_cpu = x.device.type == "cpu" and not graph
     pointwise = groups == 1 and kernels.shape[3:] == (1, 1)
-    if x.shape[0] == 1:
-        return "matmul" if on_cpu and pointwise and x.numel() <= _SMALL else "grouped"
+    if x.shape[0] < 2:
+        small = 0 < x.numel() <= _SMALL
+        return "matmul" if on_cpu and pointwise and small else "grouped"
     if pointwise:
         return "matmul"
     # Batch and channels make one dimension in "grouped": in channels_last, by a copy.

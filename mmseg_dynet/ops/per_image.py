@@ -61,8 +61,9 @@ def _grouped(
     groups: int,
 ) -> Tensor:
     batch, channels, height, width = x.shape
-    if batch == 1:  # reshaped, x would lose the strides that mark it as channels_last
-        return F.conv2d(x, kernels[0], bias, stride, padding, dilation, groups)
+    if batch < 2:  # reshaped, x would lose the strides that mark it as channels_last
+        kernel = kernels[0] if batch else kernels.sum(0)
+        return F.conv2d(x, kernel, bias, stride, padding, dilation, groups)
     # (B, C, H, W) -> (1, B*C, H, W): image b owns the channels b*C .. (b+1)*C
     out = F.conv2d(
         x.reshape(1, batch * channels, height, width),
@@ -71,7 +72,7 @@ def _grouped(
         stride,
         padding,
         dilation,
-        max(batch, 1) * groups,
+        batch * groups,
     )
     return out.reshape(batch, kernels.shape[1], *out.shape[2:])
 

@@ -1,0 +1,51 @@
+"""What a figure was measured on."""
+
+import platform
+from pathlib import Path
+
+import torch
+
+CPU_INFO = Path("/proc/cpuinfo")
+PROCESS_STATUS = Path("/proc/self/status")
+
+
+def describe_machine() -> str:
+    """Name processor, cores, threads that PyTorch uses, GPU if any, and versions."""
+    parts = [
+        _processor(),
+        f"{torch.get_num_threads()} threads",
+        torch.backends.cpu.get_cpu_capability(),
+        f"torch {torch.__version__}",
+        f"Python {platform.python_version()}",
+        platform.system(),
+    ]
+    if torch.cuda.is_available():
+        parts.insert(0, torch.cuda.get_device_name())
+    return ", ".join(parts)
+
+
+def peak_resident_memory() -> int:
+    """The most memory that this process has held so far, in bytes.
+
+    Raises:
+        NotImplementedError: The system is not Linux. Its alternative, getrusage, is
+            inherited from the parent and so useless in a child process.
+    """
+    peak = _field(PROCESS_STATUS, "VmHWM")
+    if peak is None:
+        raise NotImplementedError("peak memory is read from /proc, which Linux has")
+    return int(peak.removesuffix("kB")) * 1024
+
+
+def _processor() -> str:
+    return _field(CPU_INFO, "model name") or platform.processor() or platform.machine()
+
+
+def _field(path: Path, name: str) -> str | None:
+    """Read a line "name: value" of a file of /proc, if there is one."""
+    if path.is_file():
+        for line in path.read_text("utf-8").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == name:
+                return value.strip()
+    return None

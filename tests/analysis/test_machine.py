@@ -1,0 +1,38 @@
+"""The machine is named, and its memory read, from the files that Linux has."""
+
+import platform
+
+import pytest
+import torch
+
+from mmseg_dynet.analysis import machine
+
+
+def test_processor_threads_and_versions_are_named(tmp_path, monkeypatch):
+    cpu_info = tmp_path / "cpuinfo"
+    cpu_info.write_text("processor\t: 0\nmodel name\t: Some CPU: 9000\n")
+    monkeypatch.setattr(machine, "CPU_INFO", cpu_info)
+    described = machine.describe_machine()
+    assert "Some CPU: 9000" in described
+    assert f"{torch.get_num_threads()} threads" in described
+    assert torch.__version__ in described
+
+
+def test_without_linux_the_processor_is_what_python_knows(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "none")
+    monkeypatch.setattr(platform, "processor", lambda: "a processor")
+    assert "a processor" in machine.describe_machine()
+
+
+def test_peak_memory_sees_what_was_freed():
+    megabytes = 200
+    before = machine.peak_resident_memory()
+    torch.ones(megabytes * 2**18).sum()
+    grown = machine.peak_resident_memory() - before
+    assert 0.5 * megabytes * 2**20 < grown < 2 * megabytes * 2**20
+
+
+def test_peak_memory_is_not_guessed(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "PROCESS_STATUS", tmp_path / "none")
+    with pytest.raises(NotImplementedError, match="Linux"):
+        machine.peak_resident_memory()

@@ -1,0 +1,282 @@
+"""Time a network beside its static twin, in turns: how much of the saved MACs is time?
+
+A network is a segmentor's config, or the name of one of the paper's networks, such as
+"Dy-ResNet50". Weights are drawn, images are random: no checkpoint or data set is
+needed. Both sides are treated alike: in inference batch norms are folded and the memory
+format is channels_last.
+"""
+
+import json
+import shlex
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from mmengine.registry import init_default_scope
+from prettytable import PrettyTable
+from torch import nn
+
+from mmseg_dynet.analysis.benchmark import (
+    BACKENDS,
+    Spread,
+    draw_sweep,
+    dynamic_shares,
+    inference_call,
+    training_call,
+)
+from mmseg_dynet.analysis.complexity import count_complexity
+from mmseg_dynet.analysis.latency import time_alternating
+from mmseg_dynet.analysis.machine import describe_machine, peak_resident_memory
+from mmseg_dynet.analysis.paper import NETWORKS
+from mmseg_dynet.apis import build_model, input_size
+from mmseg_dynet.cli import config_parser, load_config
+from mmseg_dynet.deploy import optimize_for_inference
+from mmseg_dynet.files import replacing
+from mmseg_dynet.ops import IMPLEMENTATIONS, force_implementation
+
+NUM_KERNELS = 6  # of the paper's networks
+FEATURE_FUSION = "feature_fusion"
+MEMORY_FORMATS = {
+    "contiguous": torch.contiguous_format,
+    "channels_last": torch.channels_last,
+}
+
+
+def parse_args():
+    parser = config_parser(__doc__)
+    parser.add_argument(
+        "config",
+        help="path of a config (Python: it is executed), or one of: "
+        + ", ".join(f'"{name}"' for name in NETWORKS),
+    )
+    parser.add_argument("--vs", metavar="CONFIG", help="the static twin, given alike")
+    parser.add_argument(
+        "--shape",
+        type=int,
+        nargs="+",
+        metavar="H W",
+        help="input size in pixels, or several for a sweep: 224 224 512 1024 (default: "
+        "the size that the config trains on; 224 224 for a network of the paper)",
+    )
+    parser.add_argument("--batch", type=int, default=1, help="images (default: 1)")
+    parser.add_argument(
+        "--threads", type=int, help="threads of a CPU (default: PyTorch's)"
+    )
+    parser.add_argument(
+        "--device", default="cpu", help="cpu or cuda (default: cpu); not for ONNX"
+    )
+    parser.add_argument("--backend", choices=BACKENDS, default="eager")
+    parser.add_argument(
+        "--int8-banks", action="store_true", help="keep banks with 8 bits a weight"
+    )
+    parser.add_argument(
+        "--implementation",
+        choices=IMPLEMENTATIONS,
+        help="force an implementation of dynamic convolution (default: chosen by rule)",
+    )
+    parser.add_argument(
+        "--train",
+        action="store_true",
+        help="time a training step (forward, backward, SGD) and its peak memory",
+    )
+    parser.add_argument(
+        "--feature-fusion",
+        action="store_true",
+        help="with --train, also fuse feature maps, as the paper trains",
+    )
+    parser.add_argument(
+        "--amp", action="store_true", help="with --train, autocast to bfloat16"
+    )
+    parser.add_argument(
+        "--memory-format",
+        choices=MEMORY_FORMATS,
+        default="channels_last",
+        help="with --train (default: channels_last)",
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=10, help="timed rounds (default: 10)"
+    )
+    parser.add_argument(
+        "--warmup", type=int, default=2, help="rounds before (default: 2)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw the sweep (PNG, SVG, PDF)"
+    )
+    args = parser.parse_args()
+    if args.shape is not None and len(args.shape) % 2:
+        parser.error(f"--shape takes pairs H W, got {len(args.shape)} numbers")
+    if args.repeats < 2:
+        parser.error(f"--repeats must be at least 2, got {args.repeats}")
+    if args.train and args.backend == "onnxruntime":
+        parser.error("--train runs in PyTorch: use --backend eager or compile")
+    if args.plot is not None and args.vs is None:
+        parser.error("--plot draws both sides: name the static twin with --vs")
+    return args
+
+
+def build(name: str, args: Namespace) -> tuple[nn.Module, int]:
+    """A network in eval mode, and its number of classes."""
+    if name in NETWORKS:
+        init_default_scope("mmseg")
+        return NETWORKS[name].build(NUM_KERNELS).eval(), 1000
+    cfg = load_config(name, args.cfg_options)
+    return build_model(cfg), cfg.model.decode_head.num_classes
+
+
+def input_shapes(args: Namespace) -> list[tuple[int, int, int, int]]:
+    if args.shape is not None:
+        sizes = list(zip(args.shape[::2], args.shape[1::2], strict=True))
+    elif args.config in NETWORKS:
+        sizes = [(NETWORKS[args.config].side,) * 2]
+    else:
+        sizes = [input_size(load_config(args.config, args.cfg_options))]
+    return [(args.batch, 3, *size) for size in sizes]
+
+
+def prepare_inference(name: str, shape: tuple, args: Namespace) -> tuple:
+    """The network as it is deployed, and its input."""
+    model = optimize_for_inference(build(name, args)[0], int8_banks=args.int8_banks)
+    x = torch.rand(shape, device=args.device)
+    return model.to(args.device), x.to(memory_format=torch.channels_last)
+
+
+def prepare_training(name: str, shape: tuple, args: Namespace) -> Callable:
+    model, num_classes = build(name, args)
+    memory_format = MEMORY_FORMATS[args.memory_format]
+    model = model.to(args.device, memory_format=memory_format)
+    x = torch.rand(shape, device=args.device).to(memory_format=memory_format)
+    if args.backend == "compile":
+        model = torch.compile(model)
+    autocast = torch.bfloat16 if args.amp else None
+    return training_call(model, x, num_classes, autocast)
+
+
+def forced(call: Callable, implementation: str | None) -> Callable:
+    if implementation is None:
+        return call
+
+    def forced_call() -> object:
+        with force_implementation(implementation):
+            return call()
+
+    return forced_call
+
+
+def peak_memory(name: str, shape: tuple, args: Namespace, side: str) -> float:
+    """Megabytes of a process that does nothing but two training steps."""
+    set_threads(args)
+    call = forced(prepare_training(name, shape, args), implementation(args, side))
+    for _ in range(2):
+        call()
+    if args.device != "cpu":
+        return torch.cuda.max_memory_allocated() / 1e6
+    return peak_resident_memory() / 1e6
+
+
+def implementation(args: Namespace, side: str) -> str | None:
+    return FEATURE_FUSION if side == FEATURE_FUSION else args.implementation
+
+
+def set_threads(args: Namespace) -> None:
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+
+
+def measure(names: dict[str, str], shape: tuple, args: Namespace) -> dict:
+    """Time all sides at one input size; milliseconds, megabytes and ratios by name."""
+    calls, record = {}, {**names, "shape": list(shape), "backend": args.backend}
+    for side, name in names.items():
+        if args.train:
+            call = prepare_training(name, shape, args)
+        else:
+            model, x = prepare_inference(name, shape, args)
+            call = inference_call(model, x, args.backend, torch.get_num_threads())
+        calls[side] = forced(call, implementation(args, side))
+        if side == "dynamic" and not args.train:
+            # Prediction and fusion can be told apart in eager mode only.
+            shares = dynamic_shares(model, x, args.repeats)
+            record |= {f"{part}_share": share for part, share in shares.items()}
+    for side, seconds in time_alternating(calls, args.repeats, args.warmup).items():
+        spread = Spread.of(seconds)
+        record[f"{side}_ms"] = spread.median
+        record[f"{side}_quartiles_ms"] = [spread.first, spread.third]
+    if args.train:
+        with ProcessPoolExecutor(
+            1, get_context("spawn"), max_tasks_per_child=1
+        ) as pool:
+            for side, name in names.items():
+                task = pool.submit(peak_memory, name, shape, args, side)
+                record[f"{side}_peak_mb"] = task.result()
+    if "static" in names:
+        macs = {
+            side: count_complexity(build(names[side], args)[0], shape).macs
+            for side in ("static", "dynamic")
+        }
+        record["ratio"] = record["static_ms"] / record["dynamic_ms"]
+        record["mac_ratio"] = macs["static"] / macs["dynamic"]
+        record["mac_ratio_reached"] = record["ratio"] / record["mac_ratio"]
+    return record
+
+
+def table(records: list[dict], sides: list[str], args: Namespace) -> PrettyTable:
+    rows = PrettyTable(["input", *(f"{side}, ms" for side in sides)], align="r")
+    columns = {
+        "ratio": ("ratio", "{:.2f}x"),
+        "MAC ratio": ("mac_ratio", "{:.2f}x"),
+        "reached": ("mac_ratio_reached", "{:.0%}"),
+        "prediction (eager)": ("prediction_share", "{:.1%}"),
+        "fusion (eager)": ("fusion_share", "{:.1%}"),
+        **{f"{side}, peak MB": (f"{side}_peak_mb", "{:.0f}") for side in sides},
+    }
+    for record in records:
+        row = [" x ".join(map(str, record["shape"]))]
+        for side in sides:
+            first, third = record[f"{side}_quartiles_ms"]
+            row.append(str(Spread(record[f"{side}_ms"], first, third)))
+        rows.add_row(row)
+    for title, (key, form) in columns.items():
+        if key in records[0]:
+            rows.add_column(title, [form.format(r[key]) for r in records], align="r")
+    what = "training step" if args.train else "inference"
+    rows.title = (
+        f"{what}, {args.backend}: median of {args.repeats} ± half the quartiles' range"
+    )
+    return rows
+
+
+def write(path: Path, save: Callable[[Path], None]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        save(partial)
+
+
+def main():
+    args = parse_args()
+    set_threads(args)
+    names = {} if args.vs is None else {"static": args.vs}
+    names["dynamic"] = args.config
+    if args.train and args.feature_fusion:
+        names[FEATURE_FUSION] = args.config
+    machine, command = describe_machine(), shlex.join(["python", *sys.argv])
+    records = [
+        measure(names, shape, args) | {"machine": machine, "command": command}
+        for shape in input_shapes(args)
+    ]
+    print(table(records, list(names), args))
+    print(machine)
+    if args.json is not None:
+        report = records[0] if len(records) == 1 else records
+        write(
+            args.json, lambda path: path.write_text(json.dumps(report, indent=2) + "\n")
+        )
+    if args.plot is not None:
+        write(args.plot, lambda path: draw_sweep(records).savefig(path, dpi=120))
+
+
+if __name__ == "__main__":
+    main()
