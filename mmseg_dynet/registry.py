@@ -8,7 +8,7 @@ scope.
 from mmengine.registry import HOOKS, MODELS
 
 from mmseg_dynet import datasets  # noqa: F401  registers in MMSegmentation's DATASETS
-from mmseg_dynet.hooks import CheckPretrainedHook
+from mmseg_dynet.hooks import CheckPretrainedHook, KernelReuseHook
 from mmseg_dynet.models import (
     DyMobileNetV2,
     DyMobileNetV3,
@@ -28,4 +28,5 @@ for module in (
 ):
     MODELS.register_module(module=module)
 
-HOOKS.register_module(module=CheckPretrainedHook)
+for module in (CheckPretrainedHook, KernelReuseHook):
+    HOOKS.register_module(module=module)

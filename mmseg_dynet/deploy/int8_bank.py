@@ -32,7 +32,7 @@ class Int8DyConv2d(DyConv2d):
                 f"the bank is {bank.dtype} on {bank.device}: int8 banks are made of "
                 "float32 on a CPU, and fused there; call model.float().cpu() before"
             )
-        with torch.device("meta"):
+        with torch.device("meta"):  # a bank that is not kept takes no memory
             super().__init__(
                 conv.in_channels,
                 conv.out_channels,
@@ -65,15 +65,17 @@ class Int8DyConv2d(DyConv2d):
         rows, bags = self.rows, self.bags  # a bag: the K rows of an output channel
         if batch != 1:
             # The images of a channel lie side by side: memory is read once for all.
+            coeff = coeff.transpose(0, 1)
             rows = rows.reshape(out_channels, 1, -1).expand(-1, batch, -1).reshape(-1)
             bags = torch.arange(0, len(rows) + 1, num_kernels)
         kernels = torch.ops.quantized.embedding_bag_byte_rowwise_offsets(
             self.bank,
             rows,
             bags,
-            per_sample_weights=coeff.transpose(0, 1).reshape(-1),
+            per_sample_weights=coeff.reshape(-1),
             include_last_offset=True,
         )
         kernels = kernels.reshape(out_channels, batch, *self.kernel_shape)
-        kernels = kernels.transpose(0, 1)
-        return kernels.permute(0, 1, 4, 2, 3) if self.channels_last else kernels
+        if self.channels_last:
+            return kernels.permute(1, 0, 4, 2, 3)
+        return kernels.transpose(0, 1)

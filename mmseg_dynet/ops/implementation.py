@@ -71,13 +71,15 @@ def choose(x: Tensor, kernels: Tensor, groups: int) -> str:
     """
     if _forced is not None and not fuses_feature_maps():
         return _forced
+    pointwise = groups == 1 and kernels.shape[3:] == (1, 1)
+    one = len(x) < 2
+    if one and not pointwise:
+        return "grouped"
     # A graph that is compiled, exported or traced may hold for other sizes than x's.
     graph = torch.compiler.is_compiling() or torch.jit.is_tracing()
     on_cpu = x.device.type == "cpu" and not graph
-    pointwise = groups == 1 and kernels.shape[3:] == (1, 1)
-    if x.shape[0] < 2:
-        small = 0 < x.numel() <= _SMALL
-        return "matmul" if on_cpu and pointwise and small else "grouped"
+    if one:
+        return "matmul" if on_cpu and 0 < x.numel() <= _SMALL else "grouped"
     if pointwise:
         return "matmul"
     # Batch and channels make one dimension in "grouped": in channels_last, by a copy.

@@ -11,6 +11,6 @@ model = dict(
         out_indices=(1, 2, 4, 6),
         norm_cfg=dict(type="SyncBN", requires_grad=True),
     ),
-    decode_head=dict(in_channels=324, in_index=3, channels=81),
+    decode_head=dict(in_channels=324, in_index=3, channels=80),
     auxiliary_head=dict(in_channels=96, in_index=2, channels=24),
 )

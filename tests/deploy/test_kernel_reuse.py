@@ -1,0 +1,312 @@
+"""Under kernel reuse, a network is the static one that its key frame made."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from mmseg.models.backbones import ResNet
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmseg_dynet.apis import build_model
+from mmseg_dynet.cli import load_config
+from mmseg_dynet.deploy import fold_bn, optimize_for_inference
+from mmseg_dynet.deploy.kernel_reuse import KernelReuse
+from mmseg_dynet.models import (
+    DyMobileNetV2,
+    DyMobileNetV3,
+    DyResNet,
+    DyShuffleNetV2,
+)
+from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
+
+CONFIG = (
+    Path(__file__).parents[2]
+    / "configs/fcn/dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
+)
+# Dy- networks and their Fix- controls.
+BACKBONES = {
+    "dy-resnet18": (lambda: DyResNet(18), lambda: ResNet(18, base_channels=32)),
+    "dy-resnet50": (lambda: DyResNet(50), lambda: ResNet(50, base_channels=32)),
+    "dy-mobile": (DyMobileNetV2, lambda: DyMobileNetV2(num_kernels=None)),
+    "dy-mobilenet-v3": (DyMobileNetV3, lambda: DyMobileNetV3(num_kernels=None)),
+    "dy-shuffle": (DyShuffleNetV2, lambda: DyShuffleNetV2(num_kernels=None)),
+}
+
+
+@pytest.fixture(autouse=True)
+def at_inference():
+    torch.manual_seed(0)
+    with torch.no_grad():
+        yield
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    """Two layers that share a predictor, as in a block, and one that has its own."""
+    return Network().eval()
+
+
+class Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.predictor = CoefficientPredictor(3, [4, 4], num_kernels=2)
+        self.conv1 = DyConv2d(3, 4, 3, num_kernels=2, own_predictor=False)
+        self.conv2 = DyConv2d(4, 4, 1, num_kernels=2, own_predictor=False)
+        self.head = DyConv2d(4, 2, 1, num_kernels=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        coeff1, coeff2 = self.predictor(x)
+        return self.head(self.conv2(self.conv1(x, coeff1), coeff2))
+
+
+def video(num_frames: int, *size: int) -> list[Tensor]:
+    """Frames of one image each, every one brighter than the one before."""
+    size = size or (32, 32)
+    return [(1 + i) * torch.rand(1, 3, *size) for i in range(num_frames)]
+
+
+def static_network(model: nn.Module, key_frame: Tensor, **call) -> nn.Module:
+    """A copy whose predictors return for any frame what they did for the key frame."""
+    static, recorded = deepcopy(model), {}
+    predictors = [m for m in static.modules() if isinstance(m, CoefficientPredictor)]
+    assert predictors
+
+    def record(predictor: nn.Module, _: tuple, coeffs: tuple[Tensor, ...]) -> None:
+        recorded[predictor] = coeffs
+
+    hooks = [p.register_forward_hook(record) for p in predictors]
+    static(key_frame, **call)
+    for hook in hooks:
+        hook.remove()
+    for predictor in predictors:
+        predictor.register_forward_hook(lambda p, *_: recorded[p])
+    return static
+
+
+def equal(outs: Tensor | tuple, others: Tensor | tuple) -> bool:
+    if isinstance(outs, Tensor):
+        return torch.equal(outs, others)
+    return all(torch.equal(*pair) for pair in zip(outs, others, strict=True))
+
+
+def check_reuse(model: nn.Module, frames: list[Tensor]) -> None:
+    """Five frames, of which the first and the fourth are key frames."""
+    plain = deepcopy(model)
+    with KernelReuse(model, every=3):
+        outs = [model(frame) for frame in frames]
+    first, fourth = (static_network(plain, frames[i]) for i in (0, 3))
+    for out, frame, network in zip(
+        outs, frames, (plain, first, first, plain, fourth), strict=True
+    ):
+        assert equal(out, network(frame))
+    assert not equal(outs[1], plain(frames[1]))
+    assert equal(model(frames[4]), plain(frames[4]))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_reused_frames_are_those_of_the_key_frames_static_network(name):
+    build, _ = BACKBONES[name]
+    check_reuse(build().eval(), video(5, 64, 64))
+
+
+@pytest.mark.parametrize(
+    "deploy",
+    [
+        lambda model: model,
+        fold_bn,
+        optimize_for_inference,
+        lambda model: optimize_for_inference(model, int8_banks=True),
+    ],
+    ids=["trained", "folded", "optimized", "int8"],
+)
+def test_deployed_segmentors_with_a_dynamic_head(deploy):
+    cfg = load_config(str(CONFIG))
+    cfg.model.decode_head.conv_cfg = dict(type="DyConv2d", num_kernels=2)
+    model = deploy(build_model(cfg))
+    assert isinstance(model.decode_head.convs[0].conv, DyConv2d)
+    frames = [f.to(memory_format=torch.channels_last) for f in video(5, 64, 64)]
+    check_reuse(model, frames)
+
+
+def test_every_1_is_the_plain_network(network):
+    frames = video(3)
+    expected = [network(frame) for frame in frames]
+    with KernelReuse(network, every=1):
+        assert all(
+            equal(network(f), out) for f, out in zip(frames, expected, strict=True)
+        )
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_reused_frames_cost_what_the_fix_control_does(name):
+    with torch.device("meta"):
+        dynamic, control = (build() for build in BACKBONES[name])
+        frame = torch.empty(1, 3, 224, 224)
+    dynamic.eval()
+    control.eval()
+
+    def flops(network: nn.Module) -> int:
+        with FlopCounterMode(display=False) as counter:
+            network(frame)
+        return counter.get_total_flops()
+
+    plain, fixed = flops(dynamic), flops(control)
+    assert plain > fixed
+    with KernelReuse(dynamic, every=3):
+        counted = [flops(dynamic) for _ in range(4)]
+    assert counted == [plain, fixed, fixed, plain]
+
+
+def test_a_restart_makes_a_key_frame(network):
+    cut = video(4)
+    expected = [network(frame) for frame in cut]
+    static = static_network(network, cut[2])
+    with KernelReuse(network, every=3) as reuse:
+        network(cut[0])
+        assert not equal(network(cut[1]), expected[1])
+        reuse.restart()
+        assert equal(network(cut[2]), expected[2])
+        assert equal(network(cut[3]), static(cut[3]))
+
+
+def test_frames_may_change_their_size(network):
+    small, large = video(1)[0], video(1, 48, 40)[0]
+    expected = static_network(network, small)(large)
+    with KernelReuse(network, every=2):
+        network(small)
+        assert equal(network(large), expected)
+
+
+def test_another_batch_size_names_the_remedies(network):
+    two = torch.rand(2, 3, 16, 16)
+    expected = network(two)
+    with KernelReuse(network, every=2) as reuse:
+        network(two[:1])
+        with pytest.raises(ValueError, match=r"2 images.* for 1: .*restart.*every=1"):
+            network(two)
+        reuse.restart()
+        assert equal(network(two), expected)
+        # Each image has kernels of its own.
+        assert equal(network(two), expected)
+
+
+def test_slide_inference_keeps_the_kernels_of_the_last_window():
+    cfg = load_config(str(CONFIG))
+    cfg.model.test_cfg = dict(mode="slide", crop_size=(64, 64), stride=(32, 32))
+    model = build_model(cfg)
+    key, reused = video(2, 64, 128)
+
+    def logits(model: Callable, frame: Tensor) -> Tensor:
+        (sample,) = model(frame, mode="predict")
+        return sample.seg_logits.data
+
+    expected = logits(model, key)
+    static = static_network(model, key, mode="predict")
+    with KernelReuse(model, every=2):
+        assert equal(logits(model, key), expected)
+        assert equal(logits(model, reused), logits(static, reused))
+
+
+def test_a_key_frame_that_fails_is_none(network):
+    frames = video(3)
+    expected = [network(frame) for frame in frames]
+    with KernelReuse(network, every=2):
+        network(frames[0])
+        network(frames[0])
+        fails = network.head.register_forward_pre_hook(lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            network(frames[1])
+        fails.remove()
+        assert equal(network(frames[2]), expected[2])
+
+
+def test_weights_keep_their_names_and_modules_come_back(network):
+    modules, names = dict(network.named_modules()), list(network.state_dict())
+    attributes = [set(vars(m)) for m in modules.values()]
+    with pytest.raises(ZeroDivisionError), KernelReuse(network, every=2):
+        assert list(network.state_dict()) == names
+        assert dict(network.named_modules()) == modules
+        network(torch.rand(1, 3, 8, 8))
+        raise ZeroDivisionError
+    assert dict(network.named_modules()) == modules
+    assert [set(vars(m)) for m in modules.values()] == attributes
+    assert not network._forward_hooks
+    assert not network._forward_pre_hooks
+
+
+def test_two_at_a_time_are_refused_and_one_after_the_other_is_fine(network):
+    first = KernelReuse(network, every=2)
+    for model in (network, nn.Sequential(network)):
+        with pytest.raises(ValueError, match=r"remove\(\)"):
+            KernelReuse(model, every=2)
+    first.remove()
+    second = KernelReuse(network, every=2)
+    first.remove()  # does not concern the second
+    frames = video(2)
+    expected = static_network(network, frames[0])(frames[1])
+    second.restart()
+    network(frames[0])
+    assert equal(network(frames[1]), expected)
+
+
+def test_a_copy_goes_its_own_way(network):
+    frames = video(3)
+    static = static_network(network, frames[0])
+    plain = deepcopy(network)
+    reuse = KernelReuse(network, every=3)
+    network(frames[0])
+    copied = deepcopy(network)
+    reuse.restart()
+    network(frames[2])  # leaves the copy its kernels and its count
+    assert equal(copied(frames[1]), static(frames[1]))
+    assert equal(copied(frames[2]), static(frames[2]))
+    assert equal(copied(frames[2]), plain(frames[2]))
+    reuse.remove()
+    assert equal(network(frames[1]), plain(frames[1]))
+
+
+def test_training_and_gradients_are_refused(network):
+    frame = video(1)[0]
+    with KernelReuse(network, every=2):
+        with torch.enable_grad(), pytest.raises(ValueError, match="no_grad"):
+            network(frame)
+        network.train()
+        with pytest.raises(ValueError, match=r"eval\(\)"):
+            network(frame)
+        network.eval()
+        with torch.inference_mode():
+            network(frame)
+
+
+def test_every_below_1_is_refused(network):
+    with pytest.raises(ValueError, match="every=0 must be at least 1"):
+        KernelReuse(network, every=0)
+
+
+def test_a_static_network_is_left_as_it_is():
+    network = nn.Conv2d(3, 4, 3).eval()
+    frames = video(2)
+    expected = [network(frame) for frame in frames]
+    with KernelReuse(network, every=2):
+        assert all(map(equal, map(network, frames), expected))
+
+
+def test_a_compiled_network_has_two_graphs(network):
+    frames = video(7)
+    with KernelReuse(network, every=3):
+        expected = [network(frame) for frame in frames]
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable:
+        graphs.append(graph)
+        return graph
+
+    torch.compiler.reset()
+    compiled = torch.compile(network, backend=backend, fullgraph=True)
+    with KernelReuse(compiled, every=3):
+        outs = [compiled(frame) for frame in frames]
+    assert all(map(equal, outs, expected))
+    assert len(graphs) == 2
