@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -17,8 +18,6 @@ from torch import Tensor, nn
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
 from .latency import synchronize
-
-BACKENDS = ("eager", "compile", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -40,19 +39,16 @@ class Spread:
 
 
 def inference_call(
-    model: nn.Module, x: Tensor, backend: str, num_threads: int
+    model: nn.Module, x: Tensor, compiled: bool = False
 ) -> Callable[[], object]:
     """Make a call without arguments that runs the network once on ``x``.
 
     Args:
         model: A network in eval mode, called with one tensor.
         x: Its input.
-        backend: One of :data:`BACKENDS`.
-        num_threads: Threads of onnxruntime; PyTorch has its own setting.
+        compiled: Whether to compile the network; the first call does.
     """
-    if backend == "onnxruntime":
-        return _onnxruntime_call(model, x, num_threads)
-    if backend == "compile":
+    if compiled:
         model = torch.compile(model)
 
     @torch.inference_mode()
@@ -62,9 +58,16 @@ def inference_call(
     return call
 
 
-def _onnxruntime_call(
-    model: nn.Module, x: Tensor, num_threads: int
+def onnxruntime_call(
+    segmentor: nn.Module, shape: tuple[int, int], num_threads: int
 ) -> Callable[[], object]:
+    """Make a call without arguments that runs the exported segmentor on one picture.
+
+    Args:
+        segmentor: A segmentor of MMSegmentation.
+        shape: (H, W) of the picture, in pixels.
+        num_threads: Threads of onnxruntime.
+    """
     # Of the "deploy" extra, which the other backends do without.
     from onnxruntime import InferenceSession, SessionOptions
 
@@ -75,10 +78,11 @@ def _onnxruntime_call(
     # The sessions take turns: threads of one that spin would take cores of the other.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     with TemporaryDirectory() as folder:
-        path = f"{folder}/model.onnx"
-        export_onnx(model, tuple(x.shape), path)
+        path = Path(folder, "model.onnx")
+        export_onnx(segmentor, shape, path)
         session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    feed = {session.get_inputs()[0].name: x.contiguous().numpy()}
+    picture = torch.randint(256, (1, 3, *shape), dtype=torch.uint8).numpy()
+    feed = {session.get_inputs()[0].name: picture}
     return lambda: session.run(None, feed)
 
 

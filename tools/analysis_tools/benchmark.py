@@ -21,11 +21,11 @@ from prettytable import PrettyTable
 from torch import nn
 
 from mmseg_dynet.analysis.benchmark import (
-    BACKENDS,
     Spread,
     draw_sweep,
     dynamic_shares,
     inference_call,
+    onnxruntime_call,
     training_call,
 )
 from mmseg_dynet.analysis.complexity import count_complexity
@@ -38,6 +38,7 @@ from mmseg_dynet.deploy import optimize_for_inference
 from mmseg_dynet.files import replacing
 from mmseg_dynet.ops import IMPLEMENTATIONS, force_implementation
 
+BACKENDS = ("eager", "compile", "onnxruntime")
 NUM_KERNELS = 6  # of the paper's networks
 FEATURE_FUSION = "feature_fusion"
 MEMORY_FORMATS = {
@@ -114,6 +115,13 @@ def parse_args():
         parser.error(f"--repeats must be at least 2, got {args.repeats}")
     if args.train and args.backend == "onnxruntime":
         parser.error("--train runs in PyTorch: use --backend eager or compile")
+    if args.backend == "onnxruntime" and (
+        args.batch != 1 or args.int8_banks or args.config in NETWORKS
+    ):
+        parser.error(
+            "--backend onnxruntime runs the config of a segmentor on one picture, and "
+            "has no int8 banks"
+        )
     if args.plot is not None and args.vs is None:
         parser.error("--plot draws both sides: name the static twin with --vs")
     return args
@@ -193,14 +201,16 @@ def measure(names: dict[str, str], shape: tuple, args: Namespace) -> dict:
     for side, name in names.items():
         if args.train:
             call = prepare_training(name, shape, args)
+        elif args.backend == "onnxruntime":
+            segmentor, _ = build(name, args)
+            call = onnxruntime_call(segmentor, shape[2:], torch.get_num_threads())
         else:
             model, x = prepare_inference(name, shape, args)
-            call = inference_call(model, x, args.backend, torch.get_num_threads())
+            call = inference_call(model, x, args.backend == "compile")
+            if side == "dynamic":
+                shares = dynamic_shares(model, x, args.repeats)  # in eager mode only
+                record |= {f"{part}_share": share for part, share in shares.items()}
         calls[side] = forced(call, implementation(args, side))
-        if side == "dynamic" and not args.train:
-            # Prediction and fusion can be told apart in eager mode only.
-            shares = dynamic_shares(model, x, args.repeats)
-            record |= {f"{part}_share": share for part, share in shares.items()}
     for side, seconds in time_alternating(calls, args.repeats, args.warmup).items():
         spread = Spread.of(seconds)
         record[f"{side}_ms"] = spread.median
