@@ -78,7 +78,7 @@ $(VENV)/.env: $(VENV)/.python $(PACKAGE_FILES)
 	touch $@
 
 $(VENV)/.test: $(VENV)/.python $(PACKAGE_FILES)
-	$(INSTALL) --editable '.[onedl,test]'
+	$(INSTALL) --editable '.[onedl,deploy,test]'
 	$(INSTALL) --no-deps $(ORACLES)
 	touch $@
 

@@ -24,17 +24,13 @@ def describe_machine() -> str:
     return ", ".join(parts)
 
 
-def peak_resident_memory() -> int:
-    """The most memory that this process has held so far, in bytes.
+def peak_resident_memory() -> int | None:
+    """The most memory that this process has held so far, in bytes; on Linux.
 
-    Raises:
-        NotImplementedError: The system is not Linux. Its alternative, getrusage, is
-            inherited from the parent and so useless in a child process.
+    None elsewhere. (What getrusage says is no help: a child inherits it.)
     """
     peak = _field(PROCESS_STATUS, "VmHWM")
-    if peak is None:
-        raise NotImplementedError("peak memory is read from /proc, which Linux has")
-    return int(peak.removesuffix("kB")) * 1024
+    return None if peak is None else int(peak.removesuffix("kB")) * 1024
 
 
 def _processor() -> str:

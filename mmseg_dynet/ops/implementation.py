@@ -3,8 +3,8 @@
     grouped         fuse kernels; one convolution with B * G groups, which for one image
                     is the plain convolution
     loop            fuse kernels; one convolution an image
-    matmul          fuse kernels; one matrix product a kernel position, of a 1x1 kernel
-                    a single one; also where the number of images may vary (ONNX)
+    matmul          fuse kernels; one matrix product an image. For 1x1 kernels without
+                    groups; forced, it leaves all others to the rule
     feature_fusion  fuse feature maps, as the paper trains: never chosen, only forced
 
 Shape legend: see :mod:`mmseg_dynet.ops.functional`.
@@ -69,9 +69,9 @@ def choose(x: Tensor, kernels: Tensor, groups: int) -> str:
     Returns:
         "grouped", "loop" or "matmul".
     """
-    if _forced is not None and not fuses_feature_maps():
-        return _forced
     pointwise = groups == 1 and kernels.shape[3:] == (1, 1)
+    if _forced in ("grouped", "loop") or (_forced == "matmul" and pointwise):
+        return _forced
     one = len(x) < 2
     if one and not pointwise:
         return "grouped"

@@ -77,20 +77,10 @@ def _grouped(
     return out.reshape(batch, kernels.shape[1], *out.shape[2:])
 
 
-def _loop(
-    x: Tensor,
-    kernels: Tensor,
-    bias: Tensor | None,
-    stride: IntOrPair,
-    padding: IntOrPair,
-    dilation: IntOrPair,
-    groups: int,
-) -> Tensor:
+def _loop(x: Tensor, kernels: Tensor, bias: Tensor | None, *geometry) -> Tensor:
     # Split, not indexed: the backward pass of an index fills a whole batch with zeros.
     images = zip(x.split(1), kernels.unbind(), strict=True)
-    return torch.cat(
-        [F.conv2d(i, k, bias, stride, padding, dilation, groups) for i, k in images]
-    )
+    return torch.cat([F.conv2d(i, k, bias, *geometry) for i, k in images])
 
 
 def _matmul(
@@ -99,68 +89,31 @@ def _matmul(
     bias: Tensor | None,
     stride: IntOrPair,
     padding: IntOrPair,
-    dilation: IntOrPair,
-    groups: int,
+    *_: object,
 ) -> Tensor:
+    """Multiply the pixels with kernels (B, O, C, 1, 1); ungrouped."""
     channels_last = x.is_contiguous(memory_format=torch.channels_last)
-    (pad_h, pad_w), strides, dilations = _pair(padding), _pair(stride), _pair(dilation)
-    one_pixel = kernels.shape[3:] == (1, 1) and strides == (1, 1)
-    if (
-        len(x) == 1
-        and channels_last
-        and groups == 1
-        and one_pixel
-        and not (pad_h or pad_w)
-    ):
-        # What the sequel does, in the fewest calls: it is chosen where these count.
-        kernel = kernels.reshape(kernels.shape[1:3])
-        return F.linear(x.permute(0, 2, 3, 1), kernel, bias).permute(0, 3, 1, 2)
+    (pad_h, pad_w), (step_h, step_w) = _pair(padding), _pair(stride)
     if pad_h or pad_w:
         x = F.pad(x, (pad_w, pad_w, pad_h, pad_h))
-    sizes = [
-        (size - d * (k - 1) - 1) // s + 1
-        for size, k, s, d in zip(
-            x.shape[2:], kernels.shape[3:], strides, dilations, strict=True
-        )
-    ]
-    multiply = _multiply_pixels if groups == 1 and channels_last else _multiply_channels
-    out = bias
-    for row in range(kernels.shape[3]):
-        for column in range(kernels.shape[4]):
-            under = [  # the pixels that this position of the kernel is multiplied with
-                slice(first * d, first * d + (size - 1) * s + 1, s)
-                for first, size, s, d in zip(
-                    (row, column), sizes, strides, dilations, strict=True
-                )
-            ]
-            pixels = x[:, :, under[0], under[1]]
-            out = multiply(out, pixels, kernels[..., row, column], groups)
-    if multiply is _multiply_pixels:
-        return out.unflatten(1, sizes).permute(0, 3, 1, 2)
-    return out.reshape(x.shape[0], kernels.shape[1], *sizes)
+    if (step_h, step_w) != (1, 1):
+        x = x[:, :, ::step_h, ::step_w]
+    kernels = kernels.flatten(2)  # (B, O, C)
+    if not channels_last:
+        pixels = x.flatten(2)  # (B, C, H'W')
+        out = _multiply(kernels, pixels, None if bias is None else bias[:, None])
+        return out.unflatten(2, x.shape[2:])
+    x = x.permute(0, 2, 3, 1)
+    if len(x) == 1:  # in the fewest calls: for one image it is chosen where these count
+        out = F.linear(x, kernels[0], bias)
+    else:
+        out = _multiply(x.flatten(1, 2), kernels.transpose(1, 2), bias)
+        out = out.unflatten(1, x.shape[1:3])
+    return out.permute(0, 3, 1, 2)
 
 
-def _multiply_pixels(
-    out: Tensor | None, pixels: Tensor, kernels: Tensor, groups: int
-) -> Tensor:
-    """Accumulate (B, H'W', O): channels_last, where pixels are rows."""
-    rows = pixels.permute(0, 2, 3, 1).flatten(1, 2)  # (B, H'W', C)
-    columns = kernels.transpose(1, 2)  # (B, C, O)
-    return rows @ columns if out is None else torch.baddbmm(out, rows, columns)
-
-
-def _multiply_channels(
-    out: Tensor | None, pixels: Tensor, kernels: Tensor, groups: int
-) -> Tensor:
-    """Accumulate (B*G, O/G, H'W'): contiguous, where channels are rows."""
-    batch, out_channels, _ = kernels.shape
-    rows = kernels.reshape(batch * groups, out_channels // groups, -1)
-    columns = pixels.flatten(2).reshape(batch * groups, rows.shape[2], -1)
-    if out is None:
-        return rows @ columns
-    if out.ndim == 1:  # the bias, (O,)
-        out = out.reshape(groups, -1, 1).repeat(batch, 1, 1)
-    return torch.baddbmm(out, rows, columns)
+def _multiply(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
+    return left @ right if bias is None else torch.baddbmm(bias, left, right)
 
 
 _IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = {

@@ -29,6 +29,9 @@ from mmseg_dynet.deploy.export import (
     program_difference,
 )
 
+# The host advises on sizes wherever corners are aligned; ours are odd on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore:When align_corners=True:UserWarning")
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = (64, 96)
 # Config and a shape that its network runs on: LR-ASPP pools windows of 49 x 49 at 1/8.
@@ -159,6 +162,8 @@ def test_a_static_twin_takes_a_batch_at_once(tmp_path):
     segmentor = dict(type="EncoderDecoder", backbone=backbone, decode_head=head,
                      test_cfg=dict(mode="whole"))  # fmt: skip
     model = build_model(Config(dict(model=segmentor)))
+    # The three that pad, and one: all twelve take the exporter more than a minute.
+    model.backbone.layers = model.backbone.layers[:4]
     export_program(model, SMALL, tmp_path / "model.pt2", dynamic_shape=True)
     for shape in ((1, *SMALL), (2, 65, 97), (3, 83, 58), (2, 34, 35)):
         images = draw_images(shape[0], 3, *shape[1:])

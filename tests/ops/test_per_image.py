@@ -132,14 +132,20 @@ def test_the_rule():
 
 def test_a_forced_implementation_is_chosen_until_the_block_ends():
     x, kernels, _ = make_case()
+    pointwise = kernels[..., :1, :1]
     with force_implementation("matmul"):
         with force_implementation("loop"):
-            assert choose(x, kernels, 1) == "loop"
-        assert choose(x, kernels, 1) == "matmul"
-        with pytest.raises(KeyError), force_implementation("loop"):
+            assert choose(x, kernels, 1) == choose(x, pointwise, 1) == "loop"
+        assert choose(x, pointwise, 1) == "matmul"
+        with pytest.raises(KeyError), force_implementation("grouped"):
+            assert choose(x, pointwise, 1) == "grouped"
             raise KeyError
-        assert choose(x, kernels, 1) == "matmul"
-    assert choose(x, kernels, 1) == "grouped"
+        assert choose(x, pointwise, 1) == "matmul"
+        assert choose(x, kernels, 1) == "grouped"  # by the rule
+        assert choose(x, pointwise, 4) == "grouped"
+    with force_implementation("feature_fusion"):  # not for kernels that are fused
+        assert choose(x, kernels, 1) == "grouped"
+    assert choose(x, pointwise, 1) == "matmul"
 
 
 def test_an_unknown_implementation_is_named():

@@ -1,12 +1,15 @@
-"""Train, test, compare and count through the tools, on a few small streets."""
+"""Train, test, compare, count, time and export through the tools, all of it small."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import mmseg
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
@@ -155,3 +158,125 @@ def test_get_flops(tmp_path):
 def test_a_missing_config_is_named():
     error = run_tool("analysis_tools/get_flops.py", "nowhere.py", fails=True)
     assert "no config file at nowhere.py" in error
+
+
+def test_benchmark_records_both_sides(tmp_path):
+    record_path, plot = tmp_path / "out/record.json", tmp_path / "out/sweep.png"
+    printed = run_tool("analysis_tools/benchmark.py", DYNAMIC, "--vs", STATIC,
+                       "--shape", 32, 64, 64, 64, "--repeats", 2, "--int8-banks",
+                       "--json", record_path, "--plot", plot)  # fmt: skip
+    flops_path = tmp_path / "flops.json"
+    run_tool("analysis_tools/get_flops.py", DYNAMIC, "--vs", STATIC, "--shape", 32, 64,
+             "--json", flops_path)  # fmt: skip
+    saved = json.loads(flops_path.read_text())["reduction_percent"]
+    first, second = json.loads(record_path.read_text())
+    assert [first["shape"], second["shape"]] == [[1, 3, 32, 64], [1, 3, 64, 64]]
+    assert first["mac_ratio"] == pytest.approx(1 / (1 - saved / 100))
+    assert first["ratio"] == first["static_ms"] / first["dynamic_ms"]
+    assert first["mac_ratio_reached"] == first["ratio"] / first["mac_ratio"]
+    assert 0 < first["prediction_share"] + first["fusion_share"] < 1
+    assert first["machine"] in printed
+    assert first["command"].startswith("python ")
+    assert DYNAMIC.name in first["command"]
+    assert size_of(plot)[0] > 500
+
+
+def test_benchmark_of_training_has_three_sides_and_their_memory(tmp_path):
+    run_tool("analysis_tools/benchmark.py", DYNAMIC, "--vs", STATIC, "--train",
+             "--feature-fusion", "--shape", 64, 64, "--batch", 2, "--repeats", 2,
+             "--warmup", 1, "--amp", "--json", tmp_path / "record.json")  # fmt: skip
+    record = json.loads((tmp_path / "record.json").read_text())
+    for side in ("static", "dynamic", "feature_fusion"):
+        first, third = record[f"{side}_quartiles_ms"]
+        assert first <= record[f"{side}_ms"] <= third
+        assert record[f"{side}_peak_mb"] > 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--shape", 1, 2, 3), "--shape takes pairs H W, got 3 numbers"),
+        (("--repeats", 1), "--repeats must be at least 2, got 1"),
+        (("--train", "--backend", "onnxruntime"), "--train runs in PyTorch"),
+        (("--backend", "onnxruntime", "--batch", 2), "on one picture"),
+        (("--backend", "onnxruntime", "--vs", "ResNet50"), "configs of segmentors"),
+        (("--int8-banks", "--train"), "for inference on a CPU"),
+        (("--plot", "a.png"), "name the static twin with --vs"),
+    ],
+)
+def test_benchmark_names_what_does_not_go_together(arguments, message):
+    error = run_tool("analysis_tools/benchmark.py", DYNAMIC, *arguments, fails=True)
+    assert message in " ".join(error.split())
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    path = tmp_path_factory.mktemp("exported") / "street.onnx"
+    printed = run_tool(
+        "deployment/export.py", DYNAMIC, "--shape", 64, 96, "--out", path
+    )
+    return path, printed
+
+
+def test_export_prints_the_difference_that_it_found(exported):
+    path, printed = exported
+    (difference,) = re.findall(r"difference at 1 x 3 x 64 x 96\s*\|\s*(\S+)", printed)
+    assert float(difference) < 1e-4
+    assert f"{path.stat().st_size / 1e6:.1f}" in printed
+
+
+def test_a_model_that_differs_is_not_written(tmp_path):
+    # Logits of a million are rounded to more than the tolerance.
+    script = (
+        "import runpy, sys, torch, mmseg_dynet.apis as apis; build = apis.build_model\n"
+        "def scaled(*args):\n"
+        "    model = build(*args); model.decode_head.conv_seg.weight.data *= 1e9\n"
+        "    return model\n"
+        "apis.build_model = scaled\n"
+        f"sys.argv[0] = {str(ROOT / 'tools/deployment/export.py')!r}\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    out = tmp_path / "model.onnx"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, DYNAMIC, "--shape", "64", "96",
+         "--out", out],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert f"{out} is not written" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_wants_an_ending_that_it_knows(tmp_path):
+    error = run_tool("deployment/export.py", DYNAMIC, "--out", tmp_path / "a.pb",
+                     fails=True)  # fmt: skip
+    assert "one of .onnx, .pt2" in " ".join(error.split())
+
+
+def test_a_picture_is_segmented_without_torch_and_the_host(exported, tmp_path):
+    model, _ = exported
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "street.png")
+    tool = str(ROOT / "tools/deployment/segment_image.py")
+    script = (
+        "import runpy, sys\n"
+        "for name in ('torch', 'mmseg', 'mmcv', 'mmengine', 'mmseg_dynet'):\n"
+        "    sys.modules[name] = None\n"
+        f"runpy.run_path({tool!r}, run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, model, tmp_path / "street.png",
+         tmp_path / "mask.png"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    session = onnxruntime.InferenceSession(model)
+    (logits,) = session.run(None, {"images": pixels.transpose(2, 0, 1)[None]})
+    labels = logits[0].argmax(0)
+    palette = json.loads(session.get_modelmeta().custom_metadata_map["palette"])
+    mask = np.asarray(Image.open(tmp_path / "mask.png"))
+    assert np.array_equal(mask, np.array(palette, np.uint8)[labels])
+    shares = [float(s) for s in re.findall(r"([\d.]+)%", done.stdout)]
+    assert sum(shares) == pytest.approx(100, abs=1)
+    assert shares[0] == pytest.approx(
+        100 * np.bincount(labels.ravel()).max() / labels.size, abs=0.05
+    )

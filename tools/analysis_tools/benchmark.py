@@ -116,12 +116,14 @@ def parse_args():
     if args.train and args.backend == "onnxruntime":
         parser.error("--train runs in PyTorch: use --backend eager or compile")
     if args.backend == "onnxruntime" and (
-        args.batch != 1 or args.int8_banks or args.config in NETWORKS
+        args.batch != 1 or args.int8_banks or {args.config, args.vs} & NETWORKS.keys()
     ):
         parser.error(
-            "--backend onnxruntime runs the config of a segmentor on one picture, and "
-            "has no int8 banks"
+            "--backend onnxruntime runs configs of segmentors on one picture, and has "
+            "no int8 banks"
         )
+    if args.int8_banks and (args.train or args.device != "cpu"):
+        parser.error("--int8-banks are for inference on a CPU")
     if args.plot is not None and args.vs is None:
         parser.error("--plot draws both sides: name the static twin with --vs")
     return args
@@ -146,15 +148,9 @@ def input_shapes(args: Namespace) -> list[tuple[int, int, int, int]]:
     return [(args.batch, 3, *size) for size in sizes]
 
 
-def prepare_inference(name: str, shape: tuple, args: Namespace) -> tuple:
-    """The network as it is deployed, and its input."""
-    model = optimize_for_inference(build(name, args)[0], int8_banks=args.int8_banks)
-    x = torch.rand(shape, device=args.device)
-    return model.to(args.device), x.to(memory_format=torch.channels_last)
-
-
-def prepare_training(name: str, shape: tuple, args: Namespace) -> Callable:
-    model, num_classes = build(name, args)
+def prepare_training(
+    model: nn.Module, num_classes: int, shape: tuple, args: Namespace
+) -> Callable:
     memory_format = MEMORY_FORMATS[args.memory_format]
     model = model.to(args.device, memory_format=memory_format)
     x = torch.rand(shape, device=args.device).to(memory_format=memory_format)
@@ -175,15 +171,15 @@ def forced(call: Callable, implementation: str | None) -> Callable:
     return forced_call
 
 
-def peak_memory(name: str, shape: tuple, args: Namespace, side: str) -> float:
-    """Megabytes of a process that does nothing but two training steps."""
+def peak_memory(name: str, shape: tuple, args: Namespace, side: str) -> int | None:
+    """Bytes that a process needs which does nothing but two training steps."""
     set_threads(args)
-    call = forced(prepare_training(name, shape, args), implementation(args, side))
+    call = prepare_training(*build(name, args), shape, args)
     for _ in range(2):
-        call()
+        forced(call, implementation(args, side))()
     if args.device != "cpu":
-        return torch.cuda.max_memory_allocated() / 1e6
-    return peak_resident_memory() / 1e6
+        return torch.cuda.max_memory_allocated()
+    return peak_resident_memory()
 
 
 def implementation(args: Namespace, side: str) -> str | None:
@@ -197,15 +193,19 @@ def set_threads(args: Namespace) -> None:
 
 def measure(names: dict[str, str], shape: tuple, args: Namespace) -> dict:
     """Time all sides at one input size; milliseconds, megabytes and ratios by name."""
-    calls, record = {}, {**names, "shape": list(shape), "backend": args.backend}
+    calls, macs, record = {}, {}, {**names, "shape": list(shape)}
+    record["backend"] = args.backend
     for side, name in names.items():
+        model, num_classes = build(name, args)
+        macs[side] = count_complexity(model, shape).macs
         if args.train:
-            call = prepare_training(name, shape, args)
+            call = prepare_training(model, num_classes, shape, args)
         elif args.backend == "onnxruntime":
-            segmentor, _ = build(name, args)
-            call = onnxruntime_call(segmentor, shape[2:], torch.get_num_threads())
+            call = onnxruntime_call(model, shape[2:], torch.get_num_threads())
         else:
-            model, x = prepare_inference(name, shape, args)
+            model = optimize_for_inference(model, args.int8_banks).to(args.device)
+            x = torch.rand(shape, device=args.device)
+            x = x.to(memory_format=torch.channels_last)
             call = inference_call(model, x, args.backend == "compile")
             if side == "dynamic":
                 shares = dynamic_shares(model, x, args.repeats)  # in eager mode only
@@ -220,13 +220,10 @@ def measure(names: dict[str, str], shape: tuple, args: Namespace) -> dict:
             1, get_context("spawn"), max_tasks_per_child=1
         ) as pool:
             for side, name in names.items():
-                task = pool.submit(peak_memory, name, shape, args, side)
-                record[f"{side}_peak_mb"] = task.result()
+                peak = pool.submit(peak_memory, name, shape, args, side).result()
+                if peak is not None:
+                    record[f"{side}_peak_mb"] = peak / 1e6
     if "static" in names:
-        macs = {
-            side: count_complexity(build(names[side], args)[0], shape).macs
-            for side in ("static", "dynamic")
-        }
         record["ratio"] = record["static_ms"] / record["dynamic_ms"]
         record["mac_ratio"] = macs["static"] / macs["dynamic"]
         record["mac_ratio_reached"] = record["ratio"] / record["mac_ratio"]
@@ -280,10 +277,8 @@ def main():
     print(table(records, list(names), args))
     print(machine)
     if args.json is not None:
-        report = records[0] if len(records) == 1 else records
-        write(
-            args.json, lambda path: path.write_text(json.dumps(report, indent=2) + "\n")
-        )
+        report = json.dumps(records[0] if len(records) == 1 else records, indent=2)
+        write(args.json, lambda path: path.write_text(report + "\n", "utf-8"))
     if args.plot is not None:
         write(args.plot, lambda path: draw_sweep(records).savefig(path, dpi=120))
 
