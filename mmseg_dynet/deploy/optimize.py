@@ -6,11 +6,11 @@ from torch import nn
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
 from .fold_bn import fold_bn
-from .int8_bank import Int8DyConv2d
+from .int8 import Int8DyConv2d, Int8Linear
 from .replace import replace_modules
 
 
-def optimize_for_inference(model: nn.Module, int8_banks: bool = False) -> nn.Module:
+def optimize_for_inference(model: nn.Module, int8: bool = False) -> nn.Module:
     """Return a copy of a network that computes the same, faster, one image at a time.
 
     Batch norms are folded, convolutions and banks laid out in channels_last (give the
@@ -20,15 +20,18 @@ def optimize_for_inference(model: nn.Module, int8_banks: bool = False) -> nn.Mod
 
     Args:
         model: Any network. It is left as it is.
-        int8_banks: Whether to store banks with eight bits a weight
-            (:class:`Int8DyConv2d`): a quarter of the memory, at an accuracy to be
-            checked. Without, outputs agree to rounding.
+        int8: Whether to store banks and the matrices of predictors with eight bits a
+            weight (:mod:`mmseg_dynet.deploy.int8`): a quarter of the memory, at an
+            accuracy to be checked. Without, outputs agree to rounding.
     """
     model = fold_bn(model).to(memory_format=torch.channels_last)
-    for module in model.modules():
-        if isinstance(module, CoefficientPredictor):
-            for linear in module.children():
-                linear.weight.data = linear.weight.data.t().contiguous().t()
-    if int8_banks:
+    predictors = [m for m in model.modules() if isinstance(m, CoefficientPredictor)]
+    if int8:
+        for predictor in predictors:
+            replace_modules(predictor, nn.Linear, Int8Linear)
         replace_modules(model, DyConv2d, Int8DyConv2d)
+    else:
+        for predictor in predictors:
+            for linear in predictor.children():
+                linear.weight.data = linear.weight.data.t().contiguous().t()
     return model

@@ -20,7 +20,7 @@ IMPLEMENTATIONS = ("grouped", "loop", "matmul", "feature_fusion")
 
 # Up to this many input values, oneDNN's fixed cost a call exceeds what its faster
 # convolution saves over a matrix product.
-_SMALL = 2**15
+_SMALL = 2**18
 
 _forced: str | None = None
 

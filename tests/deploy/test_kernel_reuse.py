@@ -118,7 +118,7 @@ def test_reused_frames_are_those_of_the_key_frames_static_network(name):
         lambda model: model,
         fold_bn,
         optimize_for_inference,
-        lambda model: optimize_for_inference(model, int8_banks=True),
+        lambda model: optimize_for_inference(model, int8=True),
     ],
     ids=["trained", "folded", "optimized", "int8"],
 )

@@ -120,8 +120,8 @@ def test_the_rule():
 
     last = FORMATS[1]
     assert rule(1, 4, 3) == "grouped"
-    assert rule(1, 512, 1, side=8) == "matmul"  # 2^15 values
-    assert rule(1, 513, 1, side=8) == "grouped"
+    assert rule(1, 4096, 1, side=8) == "matmul"  # 2^18 values
+    assert rule(1, 4097, 1, side=8) == "grouped"
     assert rule(1, 4, 1, groups=4) == "grouped"
     assert rule(3, 4, 1) == rule(3, 4, 1, memory_format=last) == "matmul"
     assert rule(3, 4, 3) == "grouped"

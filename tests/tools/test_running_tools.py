@@ -163,7 +163,7 @@ def test_a_missing_config_is_named():
 def test_benchmark_records_both_sides(tmp_path):
     record_path, plot = tmp_path / "out/record.json", tmp_path / "out/sweep.png"
     printed = run_tool("analysis_tools/benchmark.py", DYNAMIC, "--vs", STATIC,
-                       "--shape", 32, 64, 64, 64, "--repeats", 2, "--int8-banks",
+                       "--shape", 32, 64, 64, 64, "--repeats", 2, "--int8",
                        "--json", record_path, "--plot", plot)  # fmt: skip
     flops_path = tmp_path / "flops.json"
     run_tool("analysis_tools/get_flops.py", DYNAMIC, "--vs", STATIC, "--shape", 32, 64,
@@ -200,7 +200,7 @@ def test_benchmark_of_training_has_three_sides_and_their_memory(tmp_path):
         (("--train", "--backend", "onnxruntime"), "--train runs in PyTorch"),
         (("--backend", "onnxruntime", "--batch", 2), "on one picture"),
         (("--backend", "onnxruntime", "--vs", "ResNet50"), "configs of segmentors"),
-        (("--int8-banks", "--train"), "for inference on a CPU"),
+        (("--int8", "--train"), "for inference on a CPU"),
         (("--plot", "a.png"), "name the static twin with --vs"),
     ],
 )

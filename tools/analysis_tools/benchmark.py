@@ -16,10 +16,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from mmengine.registry import init_default_scope
 from prettytable import PrettyTable
 from torch import nn
 
+from mmseg_dynet.analysis import subjects
 from mmseg_dynet.analysis.benchmark import (
     Spread,
     draw_sweep,
@@ -31,15 +31,17 @@ from mmseg_dynet.analysis.benchmark import (
 from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.analysis.latency import time_alternating
 from mmseg_dynet.analysis.machine import describe_machine, peak_resident_memory
-from mmseg_dynet.analysis.paper import NETWORKS
-from mmseg_dynet.apis import build_model, input_size
-from mmseg_dynet.cli import config_parser, load_config
+from mmseg_dynet.analysis.subjects import (
+    build_subject,
+    is_paper_network,
+    subject_size,
+)
+from mmseg_dynet.cli import config_parser
 from mmseg_dynet.deploy import optimize_for_inference
 from mmseg_dynet.files import replacing
 from mmseg_dynet.ops import IMPLEMENTATIONS, force_implementation
 
 BACKENDS = ("eager", "compile", "onnxruntime")
-NUM_KERNELS = 6  # of the paper's networks
 FEATURE_FUSION = "feature_fusion"
 MEMORY_FORMATS = {
     "contiguous": torch.contiguous_format,
@@ -49,11 +51,7 @@ MEMORY_FORMATS = {
 
 def parse_args():
     parser = config_parser(__doc__)
-    parser.add_argument(
-        "config",
-        help="path of a config (Python: it is executed), or one of: "
-        + ", ".join(f'"{name}"' for name in NETWORKS),
-    )
+    parser.add_argument("config", help=subjects.HELP)
     parser.add_argument("--vs", metavar="CONFIG", help="the static twin, given alike")
     parser.add_argument(
         "--shape",
@@ -72,7 +70,9 @@ def parse_args():
     )
     parser.add_argument("--backend", choices=BACKENDS, default="eager")
     parser.add_argument(
-        "--int8-banks", action="store_true", help="keep banks with 8 bits a weight"
+        "--int8",
+        action="store_true",
+        help="banks and predictors with 8 bits a weight",
     )
     parser.add_argument(
         "--implementation",
@@ -116,35 +116,26 @@ def parse_args():
     if args.train and args.backend == "onnxruntime":
         parser.error("--train runs in PyTorch: use --backend eager or compile")
     if args.backend == "onnxruntime" and (
-        args.batch != 1 or args.int8_banks or {args.config, args.vs} & NETWORKS.keys()
+        args.batch != 1
+        or args.int8
+        or any(map(is_paper_network, (args.config, args.vs)))
     ):
         parser.error(
             "--backend onnxruntime runs configs of segmentors on one picture, and has "
-            "no int8 banks"
+            "no int8 weights"
         )
-    if args.int8_banks and (args.train or args.device != "cpu"):
-        parser.error("--int8-banks are for inference on a CPU")
+    if args.int8 and (args.train or args.device != "cpu"):
+        parser.error("--int8 is for inference on a CPU")
     if args.plot is not None and args.vs is None:
         parser.error("--plot draws both sides: name the static twin with --vs")
     return args
 
 
-def build(name: str, args: Namespace) -> tuple[nn.Module, int]:
-    """A network in eval mode, and its number of classes."""
-    if name in NETWORKS:
-        init_default_scope("mmseg")
-        return NETWORKS[name].build(NUM_KERNELS).eval(), 1000
-    cfg = load_config(name, args.cfg_options)
-    return build_model(cfg), cfg.model.decode_head.num_classes
-
-
 def input_shapes(args: Namespace) -> list[tuple[int, int, int, int]]:
     if args.shape is not None:
         sizes = list(zip(args.shape[::2], args.shape[1::2], strict=True))
-    elif args.config in NETWORKS:
-        sizes = [(NETWORKS[args.config].side,) * 2]
     else:
-        sizes = [input_size(load_config(args.config, args.cfg_options))]
+        sizes = [subject_size(args.config, args.cfg_options)]
     return [(args.batch, 3, *size) for size in sizes]
 
 
@@ -174,7 +165,8 @@ def forced(call: Callable, implementation: str | None) -> Callable:
 def peak_memory(name: str, shape: tuple, args: Namespace, side: str) -> int | None:
     """Bytes that a process needs which does nothing but two training steps."""
     set_threads(args)
-    call = prepare_training(*build(name, args), shape, args)
+    subject = build_subject(name, args.cfg_options)
+    call = prepare_training(*subject, shape, args)
     for _ in range(2):
         forced(call, implementation(args, side))()
     if args.device != "cpu":
@@ -196,14 +188,14 @@ def measure(names: dict[str, str], shape: tuple, args: Namespace) -> dict:
     calls, macs, record = {}, {}, {**names, "shape": list(shape)}
     record["backend"] = args.backend
     for side, name in names.items():
-        model, num_classes = build(name, args)
+        model, num_classes = build_subject(name, args.cfg_options)
         macs[side] = count_complexity(model, shape).macs
         if args.train:
             call = prepare_training(model, num_classes, shape, args)
         elif args.backend == "onnxruntime":
             call = onnxruntime_call(model, shape[2:], torch.get_num_threads())
         else:
-            model = optimize_for_inference(model, args.int8_banks).to(args.device)
+            model = optimize_for_inference(model, args.int8).to(args.device)
             x = torch.rand(shape, device=args.device)
             x = x.to(memory_format=torch.channels_last)
             call = inference_call(model, x, args.backend == "compile")

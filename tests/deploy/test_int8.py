@@ -1,10 +1,10 @@
-"""Int8 banks against the float bank: the bound of their error, layouts, geometry."""
+"""Int8 weights against float ones: the bound of their error, layouts, geometry."""
 
 import pytest
 import torch
 from torch import nn
 
-from mmseg_dynet.deploy import Int8DyConv2d, optimize_for_inference
+from mmseg_dynet.deploy import Int8DyConv2d, Int8Linear, optimize_for_inference
 from mmseg_dynet.models import DyMobileNetV2, DyResNet
 from mmseg_dynet.ops import DyConv2d
 
@@ -67,8 +67,21 @@ def test_a_bank_takes_a_quarter_and_survives_saving():
     "conv", (DyConv2d(4, 4, 1).double(), DyConv2d(4, 4, 1).to("meta"))
 )
 def test_a_bank_that_cannot_be_packed_is_named(conv):
-    with pytest.raises(ValueError, match=r"int8 banks are made of float32 on a CPU"):
+    with pytest.raises(ValueError, match="eight bits are made of float32 on a CPU"):
         Int8DyConv2d(conv)
+
+
+@pytest.mark.parametrize("batch", (1, 3))
+def test_a_packed_matrix_multiplies_as_its_rounded_columns(batch):
+    torch.manual_seed(0)
+    linear = nn.Linear(7, 12)
+    packed = Int8Linear(linear)
+    columns = torch.stack([packed(one[None])[0] for one in torch.eye(7)]) - linear.bias
+    weights = linear.weight.detach().t()  # (inputs, outputs): an input has its scale
+    bound = (weights.amax(1) - weights.amin(1)) / 510
+    assert ((columns - weights).abs().amax(1) <= bound * 1.001).all()
+    x = torch.rand(batch, 7)
+    torch.testing.assert_close(packed(x), x @ columns + linear.bias)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +97,7 @@ def test_optimized_networks_compute_the_same(make, draw_norms):
     with torch.no_grad():
         expected = network(x)
         exact = optimize_for_inference(network)(last)
-        packed = optimize_for_inference(network, int8_banks=True)(last)
+        packed = optimize_for_inference(network, int8=True)(last)
     for out, close, coarse in zip(expected, exact, packed, strict=True):
         assert close.is_contiguous(memory_format=torch.channels_last)
         assert (close - out).abs().max() < 1e-5 * out.abs().max()
@@ -100,3 +113,18 @@ def test_predictors_are_laid_out_by_columns():
     for predictor in predictors:
         for linear in (predictor.hidden, predictor.logits):
             assert linear.weight.t().is_contiguous()
+
+
+def test_int8_predictors_are_packed_and_saved():
+    torch.manual_seed(0)
+    network = DyResNet(18).eval()
+    packed = optimize_for_inference(network, int8=True)
+    predictor = packed.layer1[0].predictor
+    assert isinstance(predictor.hidden, Int8Linear)
+    assert predictor.logits.columns.shape == (16, 2 * 32 * 6 + 8)
+    other = optimize_for_inference(DyResNet(18), int8=True)
+    other.load_state_dict(packed.state_dict())
+    x = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        for out, expected in zip(other(x), packed(x), strict=True):
+            assert torch.equal(out, expected)

@@ -1,0 +1,131 @@
+"""Banks and predictors of eight bits a weight: a quarter of the memory to read.
+
+For one image, fusion and prediction read each weight to use it once, so their time is
+that of the memory. Both are weighted sums of rows of a table: the kernels of an output
+channel by its coefficients, the columns of a matrix by the values of a vector. That is
+what PyTorch's quantised embedding bag computes, on CPUs. Each row has its own scale and
+offset, so a weight is off by at most (max - min) / 510 of its row; sums are float32,
+and so are the dynamic kernel and the convolution.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from mmseg_dynet.ops import DyConv2d
+
+
+class Int8DyConv2d(DyConv2d):
+    """A :class:`DyConv2d` for inference on CPUs whose bank has eight bits a weight.
+
+    Args:
+        conv: The layer to take bank, bias, predictor and geometry from.
+
+    Raises:
+        ValueError: The bank is not float32 on a CPU.
+    """
+
+    def __init__(self, conv: DyConv2d) -> None:
+        bank = conv.weight.detach()
+        check_packable(bank)
+        with torch.device("meta"):  # a bank that is not kept takes no memory
+            super().__init__(
+                conv.in_channels,
+                conv.out_channels,
+                conv.kernel_size,
+                conv.stride,
+                conv.padding,
+                conv.dilation,
+                conv.groups,
+                bias=False,
+                num_kernels=conv.num_kernels,
+                own_predictor=False,
+            )
+        del self.weight
+        self.bias, self.predictor = conv.bias, conv.predictor
+        # As in fuse_kernels: the fused kernels come out in the bank's memory format.
+        self.channels_last = not bank.is_contiguous()
+        if self.channels_last:
+            bank = bank.permute(0, 1, 3, 4, 2)
+        self.kernel_shape = tuple(bank.shape[2:])
+        table = bank.reshape(self.out_channels * self.num_kernels, -1)
+        packed = torch.ops.quantized.embedding_bag_byte_prepack(table)
+        self.register_buffer("bank", packed)  # (O * K, C/G * kH * kW + 8)
+        self.register_buffer("rows", torch.arange(len(table)), persistent=False)
+        bags = torch.arange(0, len(table) + 1, self.num_kernels)
+        self.register_buffer("bags", bags, persistent=False)
+
+    def fuse(self, coeff: Tensor) -> Tensor:
+        """Fuse the bank with coefficients (B, O, K) to (B, O, C/G, kH, kW)."""
+        batch, out_channels, num_kernels = coeff.shape
+        rows, bags = self.rows, self.bags  # a bag: the K rows of an output channel
+        if batch != 1:
+            # The images of a channel lie side by side: memory is read once for all.
+            coeff = coeff.transpose(0, 1)
+            rows = rows.reshape(out_channels, 1, -1).expand(-1, batch, -1).reshape(-1)
+            bags = torch.arange(0, len(rows) + 1, num_kernels)
+        kernels = weighted_sums(self.bank, rows, bags, coeff)
+        kernels = kernels.reshape(out_channels, batch, *self.kernel_shape)
+        if self.channels_last:
+            return kernels.permute(1, 0, 4, 2, 3)
+        return kernels.transpose(0, 1)
+
+
+class Int8Linear(nn.Module):
+    """A :class:`nn.Linear` for single vectors on CPUs, with eight bits a weight.
+
+    Args:
+        linear: The layer to take matrix and bias from.
+
+    Raises:
+        ValueError: The matrix is not float32 on a CPU.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        check_packable(linear.weight)
+        columns = linear.weight.detach().t().contiguous()  # (inputs, outputs)
+        packed = torch.ops.quantized.embedding_bag_byte_prepack(columns)
+        self.register_buffer("columns", packed)  # (inputs, outputs + 8)
+        self.register_buffer("rows", torch.arange(len(columns)), persistent=False)
+        bags = torch.tensor([0, len(columns)])
+        self.register_buffer("bags", bags, persistent=False)
+        self.bias = linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (B, inputs) to (B, outputs)."""
+        rows, bags = self.rows, self.bags  # a bag: all rows
+        if len(x) != 1:
+            bags = torch.arange(0, x.numel() + 1, x.shape[1])
+            rows = rows.repeat(len(x))
+        return weighted_sums(self.columns, rows, bags, x) + self.bias
+
+
+def weighted_sums(packed: Tensor, rows: Tensor, bags: Tensor, weights: Tensor):
+    """Sum rows of a packed table, weighted, bag by bag.
+
+    Args:
+        packed: The table, (rows, width + 8), uint8.
+        rows: Which rows to sum: those of the first bag, of the second, ...
+        bags: Where in ``rows`` each bag begins, and where the last ends.
+        weights: One weight for each of ``rows``, of any shape, float32.
+
+    Returns:
+        Sums (bags, width), float32.
+    """
+    return torch.ops.quantized.embedding_bag_byte_rowwise_offsets(
+        packed,
+        rows,
+        bags,
+        per_sample_weights=weights.reshape(-1),
+        include_last_offset=True,
+    )
+
+
+def check_packable(weights: Tensor) -> None:
+    """Raise a ValueError unless weights can be packed."""
+    if weights.device.type != "cpu" or weights.dtype != torch.float32:
+        raise ValueError(
+            f"the weights are {weights.dtype} on {weights.device}: those of eight bits "
+            "are made of float32 on a CPU, and used there; call model.float().cpu() "
+            "before"
+        )
