@@ -1,14 +1,29 @@
 """The one file that binds the package's names to MMEngine's registries.
 
-Models and hooks go to MMEngine's root registry, not to MMSegmentation's child of it, so
-that mmseg, mmdet and mmpretrain configs find them alike, with and without a default
+All but data sets go to MMEngine's root registry, not to MMSegmentation's child of it,
+so that mmseg, mmdet and mmpretrain configs find them alike, with and without a default
 scope.
 """
 
-from mmengine.registry import HOOKS, MODELS
+from mmengine.registry import (
+    DATA_SAMPLERS,
+    HOOKS,
+    METRICS,
+    MODELS,
+    OPTIM_WRAPPERS,
+    TRANSFORMS,
+)
 
 from mmseg_dynet import datasets  # noqa: F401  registers in MMSegmentation's DATASETS
-from mmseg_dynet.hooks import CheckPretrainedHook, KernelReuseHook
+from mmseg_dynet.datasets.replay import ReplayableSampler, SeedAugmentation
+from mmseg_dynet.evaluation import ClassIoUMetric
+from mmseg_dynet.hooks import (
+    ChannelsLastHook,
+    CheckPretrainedHook,
+    CoefficientHook,
+    KernelReuseHook,
+    ReplayHook,
+)
 from mmseg_dynet.models import (
     DyMobileNetV2,
     DyMobileNetV3,
@@ -17,6 +32,7 @@ from mmseg_dynet.models import (
     ShuffleNetV2,
 )
 from mmseg_dynet.ops import DyConv2d
+from mmseg_dynet.optim import BFloat16OptimWrapper
 
 for module in (
     DyConv2d,
@@ -28,5 +44,16 @@ for module in (
 ):
     MODELS.register_module(module=module)
 
-for module in (CheckPretrainedHook, KernelReuseHook):
+for module in (
+    ChannelsLastHook,
+    CheckPretrainedHook,
+    CoefficientHook,
+    KernelReuseHook,
+    ReplayHook,
+):
     HOOKS.register_module(module=module)
+
+DATA_SAMPLERS.register_module(module=ReplayableSampler)
+TRANSFORMS.register_module(module=SeedAugmentation)
+METRICS.register_module(module=ClassIoUMetric)
+OPTIM_WRAPPERS.register_module(module=BFloat16OptimWrapper)

@@ -1,5 +1,6 @@
 """Train a model: MMSegmentation's tools/train.py, with its arguments."""
 
+import torch
 from mmengine.runner import Runner
 
 from mmseg_dynet.cli import add_launch_arguments, config_parser, load_run_config
@@ -25,8 +26,11 @@ def main():
     cfg = load_run_config(args)
     cfg.resume = args.resume
     if args.amp:
-        cfg.optim_wrapper.type = "AmpOptimWrapper"
-        cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
+        if torch.cuda.is_available():
+            cfg.optim_wrapper.type = "AmpOptimWrapper"
+            cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
+        else:  # MMEngine's needs a GPU
+            cfg.optim_wrapper.type = "BFloat16OptimWrapper"
     Runner.from_cfg(cfg).train()
 
 

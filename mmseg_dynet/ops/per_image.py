@@ -107,9 +107,28 @@ def _matmul(
     if len(x) == 1:  # in the fewest calls: for one image it is chosen where these count
         out = F.linear(x, kernels[0], bias)
     else:
+        if kernels.requires_grad:
+            kernels = _ContiguousGradient.apply(kernels)
         out = _multiply(x.flatten(1, 2), kernels.transpose(1, 2), bias)
         out = out.unflatten(1, x.shape[1:3])
     return out.permute(0, 3, 1, 2)
+
+
+class _ContiguousGradient(torch.autograd.Function):
+    """The identity, whose gradient is contiguous.
+
+    The product gives the gradient of transposed kernels. PyTorch's batched product,
+    which goes on to the bank and the coefficients, takes such matrices one by one,
+    with copies: that was a tenth of a training step of FCN-R50.
+    """
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: object, grad: Tensor) -> Tensor:
+        return grad.contiguous()
 
 
 def _multiply(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:

@@ -19,7 +19,7 @@ import torch
 from prettytable import PrettyTable
 from torch import nn
 
-from mmseg_dynet.analysis import subjects
+from mmseg_dynet import subjects
 from mmseg_dynet.analysis.benchmark import (
     Spread,
     draw_sweep,
@@ -31,15 +31,15 @@ from mmseg_dynet.analysis.benchmark import (
 from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.analysis.latency import time_alternating
 from mmseg_dynet.analysis.machine import describe_machine, peak_resident_memory
-from mmseg_dynet.analysis.subjects import (
-    build_subject,
-    is_paper_network,
-    subject_size,
-)
 from mmseg_dynet.cli import config_parser
 from mmseg_dynet.deploy import optimize_for_inference
 from mmseg_dynet.files import replacing
 from mmseg_dynet.ops import IMPLEMENTATIONS, force_implementation
+from mmseg_dynet.subjects import (
+    build_subject,
+    is_paper_network,
+    subject_size,
+)
 
 BACKENDS = ("eager", "compile", "onnxruntime")
 FEATURE_FUSION = "feature_fusion"

@@ -17,15 +17,15 @@ import torch
 from prettytable import PrettyTable
 from torch import Tensor, nn
 
-from mmseg_dynet.analysis import subjects
+from mmseg_dynet import subjects
 from mmseg_dynet.analysis.benchmark import inference_call
 from mmseg_dynet.analysis.latency import time_alternating
 from mmseg_dynet.analysis.machine import describe_machine
-from mmseg_dynet.analysis.subjects import build_subject, subject_size
 from mmseg_dynet.cli import config_parser
 from mmseg_dynet.deploy import fold_bn, optimize_for_inference
 from mmseg_dynet.files import replacing
 from mmseg_dynet.ops import force_implementation
+from mmseg_dynet.subjects import build_subject, subject_size
 
 FEATURE_FUSION = "feature maps fused (eq. 2)"
 COMPILED = "torch.compile"

@@ -7,6 +7,7 @@ data_root = "data/camvid/"
 crop_size = (240, 320)
 ignore_index = 11
 train_pipeline = [
+    dict(type="SeedAugmentation"),
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
     dict(
@@ -54,7 +55,7 @@ train_dataloader = dict(
     batch_size=8,
     num_workers=2,
     persistent_workers=True,
-    sampler=dict(type="InfiniteSampler", shuffle=True),
+    sampler=dict(type="ReplayableSampler"),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -76,5 +77,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"], ignore_index=ignore_index)
+val_evaluator = dict(
+    type="ClassIoUMetric", iou_metrics=["mIoU"], ignore_index=ignore_index
+)
 test_evaluator = val_evaluator

@@ -3,6 +3,7 @@ dataset_type = "CityscapesDataset"
 data_root = "data/cityscapes/"
 crop_size = (512, 1024)
 train_pipeline = [
+    dict(type="SeedAugmentation"),
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
     dict(
@@ -45,7 +46,7 @@ train_dataloader = dict(
     batch_size=2,
     num_workers=2,
     persistent_workers=True,
-    sampler=dict(type="InfiniteSampler", shuffle=True),
+    sampler=dict(type="ReplayableSampler"),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

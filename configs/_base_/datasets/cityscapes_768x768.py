@@ -3,6 +3,7 @@
 _base_ = "./cityscapes.py"
 crop_size = (768, 768)
 train_pipeline = [
+    dict(type="SeedAugmentation"),
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
     dict(

@@ -4,6 +4,7 @@
 _base_ = "./cityscapes.py"
 crop_size = (769, 769)
 train_pipeline = [
+    dict(type="SeedAugmentation"),
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
     dict(

@@ -4,6 +4,7 @@ dataset_type = "CityscapesDataset"
 data_root = "data/synthetic_streets/"
 crop_size = (128, 256)
 train_pipeline = [
+    dict(type="SeedAugmentation"),
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
     dict(type="RandomCrop", crop_size=crop_size),
@@ -34,7 +35,7 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=2,
     persistent_workers=True,
-    sampler=dict(type="InfiniteSampler", shuffle=True),
+    sampler=dict(type="ReplayableSampler"),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

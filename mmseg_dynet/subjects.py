@@ -3,10 +3,9 @@
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from mmseg_dynet.analysis.paper import NETWORKS
 from mmseg_dynet.apis import build_model, input_size
 from mmseg_dynet.cli import load_config
-
-from .paper import NETWORKS
 
 NUM_KERNELS = 6  # of the paper's networks
 NUM_IMAGENET_CLASSES = 1000

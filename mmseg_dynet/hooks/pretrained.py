@@ -1,14 +1,13 @@
-"""Hooks for MMEngine's runner: check pretrained weights, keep kernels in a video."""
+"""Check that pretrained weights are all there."""
 
 from collections.abc import Iterator
 
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.model.weight_init import PretrainedInit
 from mmengine.runner import CheckpointLoader, Runner
 from torch import Tensor, nn
 
-from mmseg_dynet.deploy.kernel_reuse import KernelReuse
+from .unwrap import unwrapped_model
 
 NUM_NAMED = 5  # missing weights that the error names
 
@@ -31,7 +30,7 @@ class CheckPretrainedHook(Hook):
         Raises:
             ValueError: A checkpoint lacks a weight or has it in another shape.
         """
-        for name, module in _model(runner).named_modules():
+        for name, module in unwrapped_model(runner).named_modules():
             for init_cfg in _pretrained(module):
                 checkpoint, prefix = init_cfg["checkpoint"], init_cfg.get("prefix")
                 given = _shapes(_read(checkpoint, prefix))
@@ -48,59 +47,6 @@ class CheckPretrainedHook(Hook):
                         "or take CheckPretrainedHook out of custom_hooks to start "
                         "these weights at random"
                     )
-
-
-class KernelReuseHook(Hook):
-    r"""Keep fused kernels for ``every`` frames while a run validates or tests.
-
-    The mIoU that comes out, against that of a plain test, is what
-    :class:`mmseg_dynet.deploy.kernel_reuse.KernelReuse` costs in accuracy::
-
-        python tools/test.py CONFIG CHECKPOINT --cfg-options \
-            default_hooks.kernel_reuse.type=KernelReuseHook \
-            default_hooks.kernel_reuse.every=5
-
-    A new name among ``default_hooks`` adds a hook and keeps all others. An option
-    ``custom_hooks`` would replace the config's whole list, and MMEngine reads no
-    ``dict(...)`` from the command line.
-
-    The loader must give one frame at a time, in the order of the video, as those of
-    MMSegmentation's configs do. Of several processes each sees every n-th frame only
-    and keeps kernels for n times as long: measure in one. Kernels are kept across the
-    border between two videos of a data set.
-
-    Args:
-        every: As in KernelReuse.
-
-    Raises:
-        ValueError: When testing begins: ``every`` is below 1, or the test augments.
-    """
-
-    def __init__(self, every: int) -> None:
-        self.every = every
-
-    def before_val_epoch(self, runner: Runner) -> None:
-        """Begin with a key frame."""
-        model = _model(runner)
-        if isinstance(model, BaseTTAModel):
-            raise ValueError(
-                "a test with augmentation sees each frame in several views, of which "
-                "none is the next frame of the other: leave out --tta, or "
-                "KernelReuseHook"
-            )
-        self._reuse = KernelReuse(model, self.every)
-
-    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        """Leave the model as it was."""
-        self._reuse.remove()
-
-    before_test_epoch = before_val_epoch
-    after_test_epoch = after_val_epoch
-
-
-def _model(runner: Runner) -> nn.Module:
-    """The model itself, also in distributed training."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def _pretrained(module: nn.Module) -> Iterator[dict]:

@@ -1,0 +1,10 @@
+"""What hooks share."""
+
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+
+def unwrapped_model(runner: Runner) -> nn.Module:
+    """The model itself, also in distributed training."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
