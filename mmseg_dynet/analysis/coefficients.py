@@ -7,7 +7,7 @@ Shape legend: see :mod:`mmseg_dynet.ops.functional`. An *image* is one of the B 
 call of the layer; in slide inference, each window is one.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mmseg_dynet.ops import DyConv2d
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 NUM_BINS = 1000  # of the histograms that quantiles are read from
@@ -40,8 +41,8 @@ class CoefficientSummary:
         total_std: Standard deviation.
         between_image_std: Standard deviation of each coefficient over the images, its
             mean over the O * K coefficients.
-        between_image_share: The last over the one before, 0 .. 1. 0 says that the
-            coefficients are constants, however much they differ from each other.
+        between_image_share: between_image_std / total_std, 0 .. 1; at 0 coefficients
+            are constants, however much they differ from each other.
         dead: Share of the O * K fixed kernels, 0 .. 1, whose coefficient is below 0.05
             on every image.
         saturated: Share of those whose coefficient is above 0.95 on every image.
@@ -66,7 +67,7 @@ class CoefficientSummary:
 class CoefficientRecorder:
     """Record the coefficients that a network's dynamic layers get; a context manager.
 
-    Memory does not grow with the number of images: a layer takes that of four (O, K)
+    Memory does not grow with the number of images: a layer takes that of five (O, K)
     arrays. Layers are hooked, not changed; :meth:`remove`, or the end of the ``with``
     block, takes the hooks away and leaves the record.
 
@@ -148,7 +149,7 @@ def average(layers: Mapping[str, CoefficientSummary]) -> dict[str, float]:
 
 
 def draw_coefficients(layers: Mapping[str, CoefficientSummary]) -> "Figure":
-    """Plot for each layer how its coefficients lie, what varies, and what is unused.
+    """Plot layers: how coefficients lie, vary from image to image, and saturate.
 
     Args:
         layers: Summaries by name, from the first layer at the top to the last.
@@ -158,42 +159,46 @@ def draw_coefficients(layers: Mapping[str, CoefficientSummary]) -> "Figure":
 
     summaries, rows = list(layers.values()), range(len(layers))
     figure = Figure(figsize=(12, 1.5 + 0.2 * len(layers)), layout="constrained")
-    distribution, variation, kernels = figure.subplots(
-        1, 3, sharey=True, width_ratios=(2, 1, 1)
-    )
-    first, second, median, third, last = zip(
-        *([s.quantiles[level] for level in QUANTILES] for s in summaries), strict=True
-    )
-    distribution.hlines(rows, first, last, label="5 % to 95 %")
-    widths = np.subtract(third, second)
-    distribution.barh(rows, widths, left=second, alpha=0.5, label="25 % to 75 %")
-    distribution.plot(median, rows, "k|", label="median")
-    distribution.set(xlim=(0, 1), xlabel="coefficients")
-    distribution.set_yticks(rows, list(layers), fontsize=7)
-    distribution.invert_yaxis()
+    panels = figure.subplots(1, 3, sharey=True, width_ratios=(2, 1, 1))
+    for draw, axes in zip(
+        (_draw_distribution, _draw_variation, _draw_extremes), panels, strict=True
+    ):
+        draw(axes, rows, summaries)
+        axes.grid(axis="x", alpha=0.3)
+        axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+    panels[0].set_yticks(rows, list(layers), fontsize=7)
+    panels[0].set_ylim(len(layers) - 0.5, -0.5)
+    return figure
 
-    total = [s.total_std for s in summaries]
-    variation.barh(rows, total, color="lightgray", label="all")
-    between = [s.between_image_std for s in summaries]
-    variation.barh(rows, between, label="between images")
-    variation.set(xlabel="standard deviation")
 
+def _draw_distribution(
+    axes: "Axes", rows: Sequence[int], summaries: Sequence[CoefficientSummary]
+) -> None:
+    levels = [[s.quantiles[level] for s in summaries] for level in QUANTILES]
+    lowest, first, median, third, highest = levels
+    axes.hlines(rows, lowest, highest, label="5 % to 95 %")
+    widths = np.subtract(third, first)
+    axes.barh(rows, widths, left=first, alpha=0.5, label="25 % to 75 %")
+    axes.plot(median, rows, "k|", label="median")
+    axes.set(xlim=(0, 1), xlabel="coefficient")
+
+
+def _draw_variation(
+    axes: "Axes", rows: Sequence[int], summaries: Sequence[CoefficientSummary]
+) -> None:
+    axes.barh(rows, [s.total_std for s in summaries], color="lightgray", label="all")
+    axes.barh(rows, [s.between_image_std for s in summaries], label="between images")
+    axes.set(xlabel="standard deviation")
+
+
+def _draw_extremes(
+    axes: "Axes", rows: Sequence[int], summaries: Sequence[CoefficientSummary]
+) -> None:
     dead = [100 * s.dead for s in summaries]
     saturated = [100 * s.saturated for s in summaries]
-    kernels.barh(rows, dead, label=f"dead: below {DEAD_BELOW}")
-    label = f"saturated: above {SATURATED_ABOVE}"
-    kernels.barh(rows, saturated, left=dead, label=label)
-    kernels.set(xlim=(0, 100), xlabel="fixed kernels, %")
-    for axes in (distribution, variation, kernels):
-        axes.grid(axis="x", alpha=0.3)
-        axes.legend(
-            fontsize=7,
-            loc="lower center",
-            bbox_to_anchor=(0.5, 1),
-            ncols=3,
-            frameon=False,
-        )
-    return figure
+    axes.barh(rows, dead, label=f"dead: < {DEAD_BELOW}")
+    axes.barh(rows, saturated, left=dead, label=f"saturated: > {SATURATED_ABOVE}")
+    axes.set(xlim=(0, 100), xlabel="fixed kernels, %")
 
 
 class _Statistics:

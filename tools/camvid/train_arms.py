@@ -16,6 +16,7 @@ from pathlib import Path
 from time import sleep
 
 import torch
+from arms import CONFIGS, OUTCOMES, config_path, seeds, short_name
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -28,19 +29,6 @@ from mmseg_dynet.analysis.machine import describe_machine
 from mmseg_dynet.analysis.outcome import Outcome, read_log, summarize
 from mmseg_dynet.cli import config_parser, load_config
 
-# Name of the arm: its config, and how many seeds.
-ARMS = {
-    "ResNet18": ("r18-d16", 3),
-    "Dy-ResNet18": ("dy-r18-d16", 3),
-    "Fix-ResNet18": ("fix-r18-d16", 3),
-    "Dy-ResNet18 (g_t=1)": ("dy-r18-g1-d16", 1),
-    "Dy-ResNet18 (g_t=2)": ("dy-r18-g2-d16", 1),
-    "Dy-ResNet18 (g_t=4)": ("dy-r18-g4-d16", 1),
-    "ResNet50": ("r50-d16", 1),
-    "Dy-ResNet50": ("dy-r50-d16", 1),
-    "Fix-ResNet50": ("fix-r50-d16", 1),
-}
-CONFIG = "configs/fcn/{}_fcn_1xb8-2k_camvid-240x320.py"
 POLL_SECONDS = 5
 
 
@@ -53,11 +41,11 @@ class Run:
 
     @property
     def name(self) -> str:
-        return f"{ARMS[self.arm][0]}-seed{self.seed}"
+        return f"{short_name(self.arm)}-seed{self.seed}"
 
     @property
     def config(self) -> str:
-        return CONFIG.format(ARMS[self.arm][0])
+        return config_path(self.arm)
 
     def command(self, work_dir: Path, options: Sequence[str]) -> list[str]:
         return [
@@ -70,8 +58,8 @@ class Run:
 def parse_args():
     parser = ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM",
-        help=f"which (default: all): {', '.join(ARMS)}",
+        "--arms", nargs="+", choices=CONFIGS, default=list(CONFIGS), metavar="ARM",
+        help=f"which (default: all): {', '.join(CONFIGS)}",
     )  # fmt: skip
     parser.add_argument(
         "--seeds", type=int, nargs="+",
@@ -82,7 +70,7 @@ def parse_args():
         help="logs and checkpoints (default: work_dirs/camvid)",
     )  # fmt: skip
     parser.add_argument(
-        "--out", type=Path, default=Path("benchmarks/camvid"), metavar="DIR",
+        "--out", type=Path, default=Path(OUTCOMES), metavar="DIR",
         help="outcomes, one JSON file a run (default: benchmarks/camvid)",
     )  # fmt: skip
     parser.add_argument(
@@ -158,7 +146,7 @@ def main():
     waiting = [
         run
         for arm in args.arms
-        for run in (Run(arm, s) for s in args.seeds or range(ARMS[arm][1]))
+        for run in (Run(arm, s) for s in args.seeds or seeds(arm))
         if not (args.out / f"{run.name}.json").is_file()
     ]
     # Runs side by side share the cores instead of fighting for them.

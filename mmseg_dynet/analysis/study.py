@@ -1,0 +1,124 @@
+"""Tables and pictures of a study: arms, each trained from several seeds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+from matplotlib.figure import Figure
+from prettytable import PrettyTable, TableStyle
+
+from .outcome import Outcome
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an arm costs for one image.
+
+    Attributes:
+        gmacs: Multiply-accumulates, 10^9.
+        params: Parameters, 10^6.
+        ms: Median latency in milliseconds.
+    """
+
+    gmacs: float
+    params: float
+    ms: float
+
+
+def read_outcomes(folder: Path) -> dict[str, list[Outcome]]:
+    """Read every outcome of a folder.
+
+    Args:
+        folder: JSON files that :meth:`Outcome.write` wrote, NAME-seedN.json.
+
+    Returns:
+        Outcomes by arm, in the order of their seeds; none if there are none.
+    """
+    arms: dict[str, list[Outcome]] = {}
+    for path in folder.glob("*-seed*.json"):
+        outcome = Outcome.read(path)
+        arms.setdefault(outcome.arm, []).append(outcome)
+    return {arm: sorted(arms[arm], key=lambda outcome: outcome.seed) for arm in arms}
+
+
+def arms_table(
+    arms: Mapping[str, Sequence[Outcome]], costs: Mapping[str, Cost], static: str
+) -> str:
+    """A row an arm: mean mIoU over seeds, each seed's, cost, and what is saved.
+
+    Args:
+        arms: Outcomes by arm.
+        costs: Cost of each arm, in the order of the rows; arms without outcomes are
+            rows without accuracy.
+        static: The arm that others are measured against.
+
+    Returns:
+        A Markdown table.
+    """
+    columns = ["arm", "mIoU, %", "seeds", "GMACs", "saved, %", "params, M", "ms"]
+    table = PrettyTable(columns, align="r")
+    table.align["arm"] = "l"
+    table.set_style(TableStyle.MARKDOWN)
+    for arm, cost in costs.items():
+        scores = [outcome.val_mIoU for outcome in arms.get(arm, ())]
+        table.add_row(
+            [
+                arm,
+                f"{mean(scores):.2f}" if scores else "-",
+                ", ".join(f"{score:.2f}" for score in scores),
+                f"{cost.gmacs:.2f}",
+                f"{100 * (1 - cost.gmacs / costs[static].gmacs):.1f}",
+                f"{cost.params:.2f}",
+                f"{cost.ms:.1f}",
+            ]
+        )
+    return str(table)
+
+
+def classes_table(arms: Mapping[str, Sequence[Outcome]]) -> str:
+    """A row a class, a column an arm: mean IoU over seeds, as a Markdown table."""
+    names = list(next(iter(arms.values()))[0].class_IoU)
+    table = PrettyTable(["class", *arms], align="r")
+    table.align["class"] = "l"
+    table.set_style(TableStyle.MARKDOWN)
+    for name in names:
+        means = [
+            mean(o.class_IoU[name] for o in outcomes) for outcomes in arms.values()
+        ]
+        table.add_row([name, *(f"{value:.1f}" for value in means)])
+    return str(table)
+
+
+def draw_accuracy_over_cost(
+    arms: Mapping[str, Sequence[Outcome]], costs: Mapping[str, Cost]
+) -> Figure:
+    """Plot mIoU over GMACs and over latency: a dot a seed, a ring at the mean."""
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    over_macs, over_time = figure.subplots(1, 2, sharey=True)
+    for number, (arm, outcomes) in enumerate(arms.items()):
+        scores = [outcome.val_mIoU for outcome in outcomes]
+        color = f"C{number}"
+        for axes, x in ((over_macs, costs[arm].gmacs), (over_time, costs[arm].ms)):
+            axes.scatter([x] * len(scores), scores, s=12, color=color)
+            axes.scatter(x, mean(scores), s=80, ec=color, fc="none", label=arm)
+    over_macs.set(xlabel="GMACs", ylabel="mIoU, %", xscale="log")
+    over_time.set(xlabel="ms", xscale="log")
+    over_time.legend(fontsize=7)
+    for axes in (over_macs, over_time):
+        axes.grid(alpha=0.3, which="both")
+    return figure
+
+
+def draw_curves(arms: Mapping[str, Sequence[Outcome]]) -> Figure:
+    """Plot mIoU over iterations: a line a seed, a colour an arm."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for number, (arm, outcomes) in enumerate(arms.items()):
+        for outcome in outcomes:
+            label = arm if outcome is outcomes[0] else None
+            axes.plot(*zip(*outcome.curve, strict=True), f"C{number}", label=label)
+    axes.set(xlabel="iteration", ylabel="mIoU, %")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+    return figure

@@ -1,0 +1,253 @@
+"""What is summarised is what NumPy says of all coefficients, kept and named by hand."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mmseg_dynet.analysis.coefficients import (
+    QUANTILES,
+    CoefficientRecorder,
+    CoefficientSummary,
+    average,
+    draw_coefficients,
+)
+from mmseg_dynet.deploy.kernel_reuse import KernelReuse
+from mmseg_dynet.models import DyMobileNetV2, DyMobileNetV3, DyResNet, DyShuffleNetV2
+from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
+
+BACKBONES = {
+    "dy-resnet18": lambda: DyResNet(18),
+    "dy-resnet50": lambda: DyResNet(50),
+    "dy-mobile": DyMobileNetV2,
+    "dy-mobilenet-v3": DyMobileNetV3,
+    "dy-shuffle": DyShuffleNetV2,
+}
+
+
+@pytest.fixture(autouse=True)
+def at_inference():
+    torch.manual_seed(0)
+    with torch.no_grad():
+        yield
+
+
+def coefficients(model: nn.Module, batches: Sequence[Tensor]) -> dict[str, np.ndarray]:
+    """All coefficients (N, O, K) of each layer by its name.
+
+    The n-th output of a predictor is that of the n-th dynamic layer of its owner.
+    """
+    kept = defaultdict(list)
+    for path, predictor in list(model.named_modules()):
+        if isinstance(predictor, CoefficientPredictor):
+            owner = path.rpartition(".")[0]
+            names = [
+                f"{owner}.{name}".rstrip(".")
+                for name, module in model.get_submodule(owner).named_modules()
+                if isinstance(module, DyConv2d)
+            ]
+
+            def keep(_, __, coeffs, names=names):
+                for name, coeff in zip(names, coeffs, strict=True):
+                    kept[name].append(coeff.double().numpy())
+
+            predictor.register_forward_hook(keep)
+    for batch in batches:
+        model(batch)
+    return {name: np.concatenate(parts) for name, parts in kept.items()}
+
+
+def alive(model: nn.Module) -> nn.Module:
+    """Let coefficients differ, some of them from image to image."""
+    for module in model.modules():
+        if isinstance(module, CoefficientPredictor):
+            module.logits.weight.data *= 30
+            nn.init.normal_(module.logits.bias, std=2)
+    return model
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_summaries_are_those_of_all_coefficients(name):
+    model = alive(BACKBONES[name]().eval())
+    batches = [(1 + i) * torch.rand(n, 3, 64, 64) for i, n in enumerate((3, 1, 3))]
+    with CoefficientRecorder(model) as recorder:
+        for batch in batches:
+            model(batch)
+    layers = recorder.summarize()
+    expected = coefficients(model, batches)
+    dynamic = [n for n, m in model.named_modules() if isinstance(m, DyConv2d)]
+    assert list(layers) == dynamic
+    assert sorted(expected) == sorted(dynamic)
+    for layer, summary in layers.items():
+        all_ = expected[layer]  # (N, O, K)
+        assert (summary.num_images, summary.out_channels, summary.num_kernels) == (
+            all_.shape
+        )
+        between = all_.std(0).mean()
+        assert summary.mean == pytest.approx(all_.mean())
+        assert summary.total_std == pytest.approx(all_.std())
+        assert summary.between_image_std == pytest.approx(between)
+        assert summary.between_image_share == pytest.approx(between / all_.std())
+        assert summary.dead == (all_ < 0.05).all(0).mean()
+        assert summary.saturated == (all_ > 0.95).all(0).mean()
+        quantiles = np.quantile(all_, QUANTILES, method="inverted_cdf")
+        assert list(summary.quantiles) == list(QUANTILES)
+        assert list(summary.quantiles.values()) == pytest.approx(quantiles, abs=6e-4)
+    assert sum(summary.dead for summary in layers.values()) > 0
+    assert sum(summary.saturated for summary in layers.values()) > 0
+
+
+def test_a_constant_router_has_a_dead_and_a_saturated_kernel_by_hand():
+    layer = DyConv2d(1, 2, 1, num_kernels=2)
+    nn.init.zeros_(layer.predictor.logits.weight)
+    # sigmoid(-3) = 0.0474, sigmoid(3) = 0.9526, sigmoid(+-2.9) = 0.0522 and 0.9478
+    layer.predictor.logits.bias.copy_(torch.tensor([-3, 3, -2.9, 2.9]))
+    with CoefficientRecorder(layer) as recorder:
+        for n in (3, 2):
+            layer(torch.rand(n, 1, 4, 4))
+    (summary,) = recorder.summarize().values()
+    assert summary.num_images == 5
+    assert (summary.dead, summary.saturated) == (0.25, 0.25)
+    assert (summary.between_image_std, summary.between_image_share) == (0, 0)
+    assert summary.mean == pytest.approx(0.5)
+    assert summary.total_std == pytest.approx(0.4502, abs=1e-4)
+    assert summary.quantiles[0.05] == pytest.approx(0.0474, abs=6e-4)
+    assert summary.quantiles[0.95] == pytest.approx(0.9526, abs=6e-4)
+
+
+def test_a_layer_that_has_one_constant_does_not_vary_at_all():
+    layer = DyConv2d(1, 2, 1, num_kernels=2)
+    nn.init.zeros_(layer.predictor.logits.weight)
+    nn.init.constant_(layer.predictor.logits.bias, 0.3)
+    with CoefficientRecorder(layer) as recorder:
+        layer(torch.rand(7, 1, 4, 4))
+    (summary,) = recorder.summarize().values()
+    assert (summary.total_std, summary.between_image_share) == (0, 0)
+
+
+def test_all_that_varies_is_the_image_by_hand():
+    """One coefficient, 0.02 on a black image and 0.98 on a white one: never dead."""
+    layer = DyConv2d(1, 1, 1, num_kernels=1)
+    logit = torch.tensor(0.98).logit()
+    layer.predictor.logits.weight.fill_(2 * logit)
+    layer.predictor.logits.bias.fill_(-logit)
+    with CoefficientRecorder(layer) as recorder:
+        layer(torch.zeros(1, 1, 4, 4))
+        layer(torch.ones(1, 1, 4, 4))
+    (summary,) = recorder.summarize().values()
+    assert summary.mean == pytest.approx(0.5)
+    assert summary.between_image_std == pytest.approx(0.48)
+    assert summary.between_image_share == pytest.approx(1)
+    assert (summary.dead, summary.saturated) == (0, 0)
+
+
+def test_coefficients_that_are_given_take_the_place_of_predicted_ones():
+    layer = DyConv2d(1, 1, 1, num_kernels=1)
+    x = torch.rand(1, 1, 4, 4)
+    with CoefficientRecorder(layer) as recorder:
+        layer(x, torch.full((1, 1, 1), 0.25))
+        layer(x, coeff=torch.full((1, 1, 1), 0.75))
+    (summary,) = recorder.summarize().values()
+    assert (summary.num_images, summary.mean) == (2, 0.5)
+    assert summary.between_image_std == 0.25
+
+
+def test_nothing_is_recorded_before_and_after():
+    network = nn.Sequential(DyConv2d(3, 4, 1), DyConv2d(4, 2, 1))
+    frames = torch.rand(5, 1, 3, 8, 8)
+    network(frames[0])
+    recorder = CoefficientRecorder(network)
+    with pytest.raises(ZeroDivisionError), recorder:
+        network(frames[1])
+        network(frames[2])
+        raise ZeroDivisionError
+    network(frames[3])
+    assert [s.num_images for s in recorder.summarize().values()] == [2, 2]
+    assert list(recorder.summarize()) == ["0", "1"]
+    for module in network.modules():
+        assert not module._forward_hooks
+        assert not module._forward_pre_hooks
+
+
+def test_a_training_goes_on_while_it_is_recorded():
+    layer = DyConv2d(3, 4, 1)
+    x = torch.rand(2, 3, 8, 8)
+    with torch.enable_grad():
+        (expected,) = torch.autograd.grad(layer(x).sum(), [layer.predictor.logits.bias])
+        with CoefficientRecorder(layer) as recorder:
+            layer(x).sum().backward()
+    torch.testing.assert_close(layer.predictor.logits.bias.grad, expected)
+    assert recorder.summarize()[""].num_images == 2
+
+
+def test_of_a_video_with_kernel_reuse_key_frames_count():
+    network = alive(nn.Sequential(DyConv2d(3, 4, 1), DyConv2d(4, 2, 1))).eval()
+    frames = torch.rand(4, 1, 3, 8, 8)
+    with CoefficientRecorder(network) as expected:
+        network(frames[0])
+        network(frames[2])
+    with CoefficientRecorder(network) as recorder, KernelReuse(network, every=2):
+        for frame in frames:
+            network(frame)
+    assert recorder.summarize() == expected.summarize()
+
+
+def test_a_layer_that_did_not_run_is_left_out():
+    network = nn.ModuleList([DyConv2d(3, 4, 1), DyConv2d(3, 4, 1)])
+    with CoefficientRecorder(network) as recorder:
+        network[1](torch.rand(2, 3, 8, 8))
+    assert list(recorder.summarize()) == ["1"]
+
+
+@pytest.mark.parametrize("num_images", [0, 1])
+def test_fewer_than_two_images_are_refused(num_images):
+    layer = DyConv2d(3, 4, 1)
+    with CoefficientRecorder(layer) as recorder:
+        for image in torch.rand(num_images, 1, 3, 8, 8):
+            layer(image)
+    with pytest.raises(ValueError, match=f"at least 2 of them, got {num_images}"):
+        recorder.summarize()
+
+
+def test_a_static_network_is_refused():
+    with pytest.raises(ValueError, match=r"Conv2d is static: .*configs/\*/dy-\*.py"):
+        CoefficientRecorder(nn.Conv2d(3, 4, 1))
+
+
+def summary(out_channels: int, **values: float) -> CoefficientSummary:
+    quantiles = dict(zip(QUANTILES, (0.1, 0.3, 0.5, 0.6, 0.9), strict=True))
+    defaults = dict(
+        num_images=2, num_kernels=6, mean=0.5, quantiles=quantiles, total_std=0.2,
+        between_image_std=0.1, between_image_share=0.5, dead=0.0, saturated=0.0,
+    )  # fmt: skip
+    return CoefficientSummary(out_channels=out_channels, **(defaults | values))
+
+
+def test_an_average_weighs_layers_by_their_kernels():
+    layers = {"a": summary(30, dead=0.1, mean=0.2), "b": summary(10, dead=0.5)}
+    assert average(layers) == pytest.approx(
+        dict(mean=0.275, between_image_std=0.1, between_image_share=0.5, dead=0.2,
+             saturated=0.0)
+    )  # fmt: skip
+
+
+def test_the_figure_shows_every_layer_from_top_to_bottom():
+    layers = {"a": summary(1, dead=0.25), "b": summary(1, dead=0.5, saturated=0.125)}
+    distribution, variation, kernels = draw_coefficients(layers).axes
+    assert [t.get_text() for t in distribution.get_yticklabels()] == ["a", "b"]
+    bottom, top = distribution.get_ylim()
+    assert bottom > top
+    (boxes,) = distribution.containers
+    assert [b.get_x() for b in boxes] == [0.3, 0.3]
+    assert [b.get_width() for b in boxes] == pytest.approx([0.3, 0.3])
+    (whiskers,) = distribution.collections
+    assert [w[:, 0].tolist() for w in whiskers.get_segments()] == [[0.1, 0.9]] * 2
+    assert list(distribution.lines[0].get_xdata()) == [0.5, 0.5]
+    widths = [[b.get_width() for b in bars] for bars in variation.containers]
+    assert widths == [[0.2, 0.2], [0.1, 0.1]]
+    dead, saturated = kernels.containers
+    assert [b.get_width() for b in dead] == [25, 50]
+    assert [(b.get_x(), b.get_width()) for b in saturated] == [(25, 0), (50, 12.5)]

@@ -1,0 +1,124 @@
+"""Is the router alive? Show what a trained network's coefficients do over test images.
+
+Between-image std: how much a coefficient varies from image to image, also as a share of
+how much all coefficients of the layer vary. At 0 the layer is a static one. Dead and
+saturated kernels: coefficient below 0.05, or above 0.95, on every image.
+"""
+
+import json
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import DATASETS
+from mmengine.runner import Runner
+from prettytable import PrettyTable
+from rich.progress import track
+from torch.utils.data import DataLoader, Subset
+
+from mmseg_dynet.analysis.coefficients import (
+    QUANTILES,
+    CoefficientRecorder,
+    CoefficientSummary,
+    average,
+    draw_coefficients,
+)
+from mmseg_dynet.apis import build_model
+from mmseg_dynet.cli import config_parser, load_config
+from mmseg_dynet.files import replacing
+
+
+def parse_args():
+    parser = config_parser(__doc__)
+    parser.add_argument("config", help="path of the config (Python: it is executed)")
+    parser.add_argument("checkpoint", help="a checkpoint of its model")
+    parser.add_argument(
+        "--num-images",
+        type=int,
+        metavar="N",
+        help="take N of the test images, evenly spread (default: all)",
+    )
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw the layers (PNG, SVG, PDF)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table")
+    args = parser.parse_args()
+    if args.num_images is not None and args.num_images < 2:
+        parser.error(
+            f"--num-images must be at least 2, got {args.num_images}: what varies "
+            "between images takes two"
+        )
+    return args
+
+
+def build_test_loader(cfg: Config, num_images: int | None) -> DataLoader:
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    num_images = min(num_images or len(dataset), len(dataset))
+    picks = np.linspace(0, len(dataset) - 1, num_images).round().astype(int)
+    subset = Subset(dataset, picks.tolist())
+    return Runner.build_dataloader({**cfg.test_dataloader, "dataset": subset})
+
+
+def record(args: Namespace) -> dict[str, CoefficientSummary]:
+    cfg = load_config(args.config, args.cfg_options)
+    model = build_model(cfg, args.checkpoint).to(get_device())
+    with CoefficientRecorder(model) as recorder, torch.inference_mode():
+        loader = build_test_loader(cfg, args.num_images)
+        for batch in track(loader, "images", transient=True):
+            model.test_step(batch)
+    return recorder.summarize()
+
+
+def tabulate(layers: Mapping[str, CoefficientSummary]) -> PrettyTable:
+    table = PrettyTable(
+        ["layer", "K", "mean", *(f"{level:.0%}" for level in QUANTILES),
+         "between-image std", "share of std, %", "dead, %", "saturated, %"], align="r",
+    )  # fmt: skip
+    table.align["layer"] = "l"
+    table.title = f"coefficients over {next(iter(layers.values())).num_images} images"
+    for name, layer in layers.items():
+        quantiles = [f"{value:.3f}" for value in layer.quantiles.values()]
+        table.add_row(row(name, layer.num_kernels, quantiles, layer.scalars()))
+    table.add_row(row("all", "", [""] * len(QUANTILES), average(layers)))
+    return table
+
+
+def row(name: str, num_kernels: object, quantiles: list[str], scalars: dict) -> list:
+    shares = ("between_image_share", "dead", "saturated")
+    return [
+        name, num_kernels, f"{scalars['mean']:.3f}", *quantiles,
+        f"{scalars['between_image_std']:.4f}",
+        *(f"{100 * scalars[share]:.1f}" for share in shares),
+    ]  # fmt: skip
+
+
+def write(path: Path, save: Callable[[Path], None]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        save(partial)
+
+
+def main():
+    args = parse_args()
+    layers = record(args)
+    print(tabulate(layers))
+    if args.json is not None:
+        report = {
+            "config": args.config,
+            "checkpoint": args.checkpoint,
+            "average": average(layers),
+            "layers": {name: asdict(layer) for name, layer in layers.items()},
+        }
+        text = json.dumps(report, indent=2) + "\n"
+        write(args.json, lambda path: path.write_text(text, "utf-8"))
+    if args.plot is not None:
+        write(args.plot, lambda path: draw_coefficients(layers).savefig(path, dpi=120))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Correlation between the channels of a backbone's feature map: DyNet's study.
+
+Prints and draws how the Pearson correlations of all pairs of channels are distributed,
+over the pixels of the config's test images, for one network or for two. The backbone
+sees whole images, also where the config tests in windows.
+"""
+
+import json
+from argparse import Namespace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
+from mmengine.registry import DATASETS
+from prettytable import PrettyTable
+from rich.progress import track
+from torch import Tensor, nn
+from torch.utils.data import Subset
+
+from mmseg_dynet.analysis.correlation import (
+    BIN_EDGES,
+    BIN_LEGEND,
+    BIN_NAMES,
+    PAPER_RANGE,
+    ChannelCorrelation,
+    Summary,
+    draw_correlations,
+)
+from mmseg_dynet.apis import build_model
+from mmseg_dynet.cli import config_parser, load_config
+from mmseg_dynet.files import replacing
+
+
+def parse_args():
+    parser = config_parser(__doc__)
+    parser.add_argument("config", help="path of a config (Python: it is executed)")
+    parser.add_argument("checkpoint", help="its weights")
+    parser.add_argument(
+        "--vs", nargs=2, metavar=("CONFIG", "CHECKPOINT"), help="a second network"
+    )
+    parser.add_argument(
+        "--stage",
+        type=int,
+        default=-2,
+        metavar="N",
+        help="index of the backbone's outputs, which are those of its out_indices "
+        "(default: -2, the second-last)",
+    )
+    parser.add_argument(
+        "--num-images",
+        type=int,
+        metavar="N",
+        help="images, evenly spread over the test set (default: all)",
+    )
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw histograms (PNG, SVG, PDF)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
+    args = parser.parse_args()
+    if args.num_images is not None and args.num_images < 1:
+        parser.error(f"--num-images must be at least 1, got {args.num_images}")
+    return args
+
+
+def pick_images(cfg: Config, num_images: int | None) -> Subset:
+    """Samples of the test set, evenly spread; all of them if it has no more."""
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    count = min(num_images or len(dataset), len(dataset))
+    picks = np.linspace(0, len(dataset) - 1, count).round().astype(int)
+    return Subset(dataset, picks)
+
+
+def pick_output(outputs: Sequence[Tensor], stage: int) -> Tensor:
+    count = len(outputs)
+    if stage not in range(-count, count):
+        raise ValueError(
+            f"no stage {stage} among the {count} outputs of the backbone: give --stage "
+            f"from {-count} to {count - 1}, or change the outputs with --cfg-options "
+            "model.backbone.out_indices"
+        )
+    return outputs[stage]
+
+
+@torch.inference_mode()
+def correlate(model: nn.Module, samples: Iterable[dict], stage: int) -> np.ndarray:
+    """The correlations (C, C) between the channels of an output of the backbone."""
+    correlation = ChannelCorrelation()
+    for sample in samples:
+        images = model.data_preprocessor(pseudo_collate([sample]))["inputs"]
+        correlation.update(pick_output(model.backbone(images), stage))
+    return correlation.matrix()
+
+
+def study(config: str, checkpoint: str, args: Namespace) -> tuple[dict, np.ndarray]:
+    """One network's record, and the matrix of its correlations."""
+    cfg = load_config(config, args.cfg_options)
+    model = build_model(cfg, checkpoint).to(get_device())
+    samples = pick_images(cfg, args.num_images)
+    matrix = correlate(model, track(samples, "correlating", transient=True), args.stage)
+    record = {"config": config, "checkpoint": checkpoint, "images": len(samples)}
+    return record | asdict(Summary.of(matrix)), matrix
+
+
+def label(record: dict) -> str:
+    return f"{Path(record['config']).stem}, {Path(record['checkpoint']).stem}"
+
+
+def table(records: list[dict], stage: int) -> PrettyTable:
+    bins = BIN_NAMES[::-1]
+    low, high = PAPER_RANGE
+    rows = PrettyTable(
+        ["", "images", "channels", "constant", "pairs", *(f"{b}, %" for b in bins),
+         f"{low} .. {high}, %", "mean |r|"], align="r",
+    )  # fmt: skip
+    rows.title = f"correlations between channels, output {stage} of the backbone"
+    rows.align[""] = "l"
+    for record in records:
+        shares = [record["shares"][b] for b in bins] + [record["paper_share"]]
+        rows.add_row([
+            label(record), record["images"], record["channels"], record["constant"],
+            record["pairs"], *(f"{100 * share:.1f}" for share in shares),
+            f"{record['mean_magnitude']:.3f}",
+        ])  # fmt: skip
+    return rows
+
+
+def main():
+    args = parse_args()
+    networks = [(args.config, args.checkpoint)]
+    if args.vs is not None:
+        networks.append(args.vs)
+    studies = [study(*network, args) for network in networks]
+    records = [record for record, _ in studies]
+    print(table(records, args.stage))
+    print(BIN_LEGEND)
+    if args.json is not None:
+        report = {
+            "stage": args.stage,
+            "bin_edges": BIN_EDGES,
+            "paper_range": PAPER_RANGE,
+            "networks": records,
+        }
+        with replacing(args.json) as partial:
+            partial.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    if args.plot is not None:
+        figure = draw_correlations((label(record), m) for record, m in studies)
+        with replacing(args.plot) as partial:
+            figure.savefig(partial, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
