@@ -83,8 +83,9 @@ def test_train_resume_test(few_streets, tmp_path, monkeypatch):
     assert len(list(Path("painted").rglob("*.png"))) == 4
 
     more = [o.replace("max_iters=2", "max_iters=3") for o in few_streets]
-    run_tool("train.py", DYNAMIC, "--work-dir", "run", "--resume", *more)
+    run_tool("train.py", DYNAMIC, "--work-dir", "run", "--resume", "--amp", *more)
     log = max(Path("run").glob("*/*.log")).read_text()
+    assert "type='BFloat16OptimWrapper'" in log
     assert "resumed epoch: 0, iter: 2" in log
     assert Path("run/iter_3.pth").is_file()
 

@@ -1,0 +1,71 @@
+"""Tables and pictures of a study say what its outcomes say."""
+
+import pytest
+
+from mmseg_dynet.analysis.outcome import Outcome
+from mmseg_dynet.analysis.study import (
+    Cost,
+    arms_table,
+    classes_table,
+    draw_accuracy_over_cost,
+    draw_curves,
+    read_outcomes,
+)
+
+COSTS = {
+    "Res": Cost(gmacs=10.0, params=11.0, ms=99.94),
+    "Dy": Cost(gmacs=3.0, params=20.0, ms=30.0),
+    "Fix": Cost(gmacs=2.5, params=3.0, ms=29.0),
+}
+
+
+@pytest.fixture
+def arms(tmp_path):
+    for arm, seed, score in (("Dy", 1, 50.0), ("Res", 0, 48.0), ("Dy", 0, 51.0)):
+        Outcome(
+            arm, f"{arm}.py", seed, "abc", score, {"road": score + 1, "car": 2.0},
+            [(1, 20.0), (2, score)], 3.0, "machine", "command",
+        ).write(tmp_path / f"{arm}-seed{seed}.json")  # fmt: skip
+    (tmp_path / "cost.json").write_text("not an outcome")
+    return read_outcomes(tmp_path)
+
+
+def cells(table: str) -> list[list[str]]:
+    rows = [line.strip("|").split("|") for line in table.splitlines()]
+    return [[cell.strip() for cell in row] for row in rows[2:]]
+
+
+def test_outcomes_are_by_arm_in_the_order_of_seeds(arms):
+    assert {arm: [o.seed for o in arms[arm]] for arm in arms} == {
+        "Dy": [0, 1],
+        "Res": [0],
+    }
+
+
+def test_each_arm_has_a_row(arms):
+    assert cells(arms_table(arms, COSTS, "Res")) == [
+        ["Res", "48.00", "48.00", "10.00", "0.0", "11.00", "99.9"],
+        ["Dy", "50.50", "51.00, 50.00", "3.00", "70.0", "20.00", "30.0"],
+        ["Fix", "-", "", "2.50", "75.0", "3.00", "29.0"],
+    ]
+
+
+def test_each_class_has_a_row(arms):
+    ordered = {arm: arms[arm] for arm in ("Res", "Dy")}
+    assert cells(classes_table(ordered)) == [
+        ["road", "49.0", "51.5"], ["car", "2.0", "2.0"]
+    ]  # fmt: skip
+
+
+def test_pictures_show_each_seed(arms):
+    over_macs, over_time = draw_accuracy_over_cost(arms, COSTS).axes
+    for axes, costs in ((over_macs, (3.0, 10.0)), (over_time, (30.0, 99.94))):
+        offsets = [c.get_offsets().tolist() for c in axes.collections]
+        dots = {"Dy": offsets[0], "Res": offsets[2]}
+        if list(arms) == ["Res", "Dy"]:
+            dots = {"Res": offsets[0], "Dy": offsets[2]}
+        assert dots["Dy"] == [[costs[0], 51.0], [costs[0], 50.0]]
+        assert dots["Res"] == [[costs[1], 48.0]]
+    (axes,) = draw_curves(arms).axes
+    lines = sorted(tuple(line.get_ydata()) for line in axes.lines)
+    assert lines == [(20.0, 48.0), (20.0, 50.0), (20.0, 51.0)]

@@ -1,0 +1,77 @@
+"""The runner of the CamVid study trains what is missing, and says how it ended."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def camvid(tmp_path):
+    """A handful of images of 48 x 64 in the layout of CamVid."""
+    numbers = np.random.default_rng(0)
+    root = tmp_path / "camvid"
+    for split in ("train", "val"):
+        for kind, shape in (("img_dir", (48, 64, 3)), ("ann_dir", (48, 64))):
+            folder = root / kind / split
+            folder.mkdir(parents=True)
+            for i in range(2):
+                pixels = numbers.integers(0, 11, shape, np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    return root
+
+
+def study(tmp_path: Path, camvid: Path, iterations: int, *arguments: str):
+    small = [
+        f"{split}_dataloader.{option}"
+        for split in ("train", "val", "test")
+        for option in (
+            f"dataset.data_root={camvid}",
+            "num_workers=0",
+            "persistent_workers=False",
+        )
+    ]
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "tools/camvid/train_arms.py",
+         "--arms", "Dy-ResNet18", "--out", tmp_path / "out",
+         "--work-dirs", tmp_path / "work", *arguments, "--cfg-options",
+         f"train_cfg.max_iters={iterations}", "train_cfg.val_interval=1",
+         "default_hooks.checkpoint.interval=1", "default_hooks.logger.interval=1",
+         "train_dataloader.batch_size=2", *small],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT,
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_a_run_is_resumed_recorded_and_then_skipped(camvid, tmp_path):
+    assert study(tmp_path, camvid, 1, "--seeds", "4").returncode == 0
+    path = tmp_path / "out/dy-r18-d16-seed4.json"
+    first = json.loads(path.read_text())
+    path.unlink()
+    assert study(tmp_path, camvid, 2, "--seeds", "4").returncode == 0
+    outcome = json.loads(path.read_text())
+    assert [step for step, _ in first["curve"]] == [1]
+    assert [step for step, _ in outcome["curve"]] == [1, 2]
+    assert outcome["curve"][0] == first["curve"][0]
+    assert outcome["curve"][1][1] == outcome["val_mIoU"]
+    assert len(outcome["class_IoU"]) == 11
+    assert "randomness.seed=4" in outcome["command"]
+    assert outcome["seconds"] > 0
+    # A third time there is nothing to do, whatever the options.
+    assert study(tmp_path, camvid, 3, "--seeds", "4").returncode == 0
+    assert json.loads(path.read_text()) == outcome
+
+
+def test_a_run_that_fails_is_named(tmp_path):
+    done = study(tmp_path, tmp_path / "nowhere", 1, "--seeds", "0")
+    assert done.returncode != 0
+    message = " ".join(done.stderr.split())
+    assert "dy-r18-d16-seed0 ended with exit status 1" in message
+    assert not (tmp_path / "out").exists()
