@@ -58,7 +58,7 @@ def forced(implementation: str, call: Callable) -> Callable:
     return forced_call
 
 
-def static_steps(model: nn.Module, x: Tensor) -> dict[str, Callable]:
+def common_steps(model: nn.Module, x: Tensor) -> dict[str, Callable]:
     last = x.to(memory_format=torch.channels_last)
     reordered = deepcopy(model).to(memory_format=torch.channels_last)
     folded = fold_bn(model).to(memory_format=torch.channels_last)
@@ -66,23 +66,27 @@ def static_steps(model: nn.Module, x: Tensor) -> dict[str, Callable]:
         "as trained": inference_call(model, x),
         "channels_last": inference_call(reordered, last),
         "norms folded": inference_call(folded, last),
-        COMPILED: inference_call(folded, last, compiled=True),
     }
 
 
-def dynamic_steps(model: nn.Module, x: Tensor) -> dict[str, Callable]:
+def static_steps(model: nn.Module, x: Tensor) -> dict[str, Callable]:
+    fast = optimize_for_inference(model)
     last = x.to(memory_format=torch.channels_last)
-    shared = static_steps(model, x)
-    del shared[COMPILED]
+    return common_steps(model, x) | {COMPILED: inference_call(fast, last, True)}
+
+
+def dynamic_steps(model: nn.Module, x: Tensor) -> dict[str, Callable]:
+    common = common_steps(model, x)
+    last = x.to(memory_format=torch.channels_last)
     fast = optimize_for_inference(model)
     packed = optimize_for_inference(model, int8=True)
     return {
-        FEATURE_FUSION: forced("feature_fusion", shared["as trained"]),
-        **{name: forced("grouped", call) for name, call in shared.items()},
+        FEATURE_FUSION: forced("feature_fusion", common["as trained"]),
+        **{name: forced("grouped", call) for name, call in common.items()},
         "predictors by columns": forced("grouped", inference_call(fast, last)),
         "small 1x1 layers as products": inference_call(fast, last),
         "int8 banks and predictors": inference_call(packed, last),
-        COMPILED: inference_call(packed, last, compiled=True),
+        COMPILED: inference_call(packed, last, True),
     }
 
 
