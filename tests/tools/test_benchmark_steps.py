@@ -40,6 +40,4 @@ def test_each_step_is_a_row(monkeypatch, capsys, tmp_path):
         assert step["ratio"] == pytest.approx(last_static / step["dynamic_ms"])
     printed = capsys.readouterr().out
     assert all(f"| {step['step']} " in printed for step in record["steps"])
-    assert (
-        len(compiled) == 3
-    )  # static, and its counterpart that is dropped, and dynamic
+    assert len(compiled) == 2
