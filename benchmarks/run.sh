@@ -54,10 +54,9 @@ measure benchmark fcn-r50-training "$(config dy-r50-d8_fcn)" "$(config r50-d8_fc
     --train --feature-fusion --shape 256 512 --batch 2
 
 measure benchmark sweep-fcn-r18 "$(config dy-r18-d8_fcn)" "$(config r18-d8_fcn)" \
-    --shape 128 256 256 512 384 768 512 1024 768 1536 --plot docs/images/sweep-fcn-r18.png
+    --shape 128 256 256 512 384 768 512 1024 768 1536
 measure benchmark sweep-resnet50 Dy-ResNet50 ResNet50 --repeats 20 \
-    --shape 128 128 160 160 192 192 224 224 288 288 384 384 \
-    --plot docs/images/sweep-resnet50.png
+    --shape 128 128 160 160 192 192 224 224 288 288 384 384
 
 measure benchmark_steps steps-resnet50 Dy-ResNet50 ResNet50 --repeats 20
 measure benchmark_steps steps-mobile "Dy-mobile (1.0)" "MobileNetV2 (1.0)" --repeats 40

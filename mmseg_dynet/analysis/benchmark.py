@@ -190,10 +190,11 @@ def draw_sweep(records: Sequence[Mapping]) -> Figure:
         medians = [r[f"{side}_ms"] for r in records]
         quartiles = zip(*(r[f"{side}_quartiles_ms"] for r in records), strict=True)
         first, third = quartiles
-        latency.plot(labels, medians, marker="o", label=f"{side}: {records[0][side]}")
+        name = Path(records[0][side]).stem
+        latency.plot(labels, medians, marker="o", label=f"{side}: {name}")
         latency.fill_between(labels, first, third, alpha=0.2)
     latency.set(ylabel="ms", yscale="log", title="latency")
-    latency.legend(fontsize=7)
+    latency.legend(fontsize=6, loc="lower right")
     ratio.plot(labels, [r["ratio"] for r in records], marker="o", label="measured")
     ratio.plot(labels, [r["mac_ratio"] for r in records], "--", label="MACs")
     ratio.set(ylabel="static / dynamic", ylim=(0, None), title="speed-up")
