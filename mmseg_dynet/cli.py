@@ -7,7 +7,12 @@ import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+import torch
 from mmengine.config import Config, DictAction
+
+from .checkpoint import find_newest, use_safe_loading
+from .datasets.checks import check_samples
+from .distributed import launch_on_cpus
 
 
 def config_parser(description: str) -> ArgumentParser:
@@ -46,6 +51,8 @@ def add_launch_arguments(parser: ArgumentParser) -> None:
 def load_config(path: str, cfg_options: dict | None = None) -> Config:
     """Read a config file and override its values.
 
+    From here on, the process runs no code from checkpoint files.
+
     Raises:
         FileNotFoundError: There is no such file.
     """
@@ -54,6 +61,7 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
             f"no config file at {path}; configs of this project are under configs/, "
             "e.g. configs/fcn/dy-r50-d8_fcn_4xb2-80k_cityscapes-512x1024.py"
         )
+    use_safe_loading()
     cfg = Config.fromfile(path)
     if cfg_options is not None:
         cfg.merge_from_dict(cfg_options)
@@ -71,4 +79,37 @@ def load_run_config(args: Namespace) -> Config:
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or default_work_dir(args.config)
+    if args.launcher == "pytorch" and not torch.cuda.is_available():
+        launch_on_cpus(cfg)
     return cfg
+
+
+def check_data(cfg: Config, *splits: str) -> None:
+    """Find out before the model is built whether the data is there.
+
+    Args:
+        cfg: A config.
+        *splits: Those that the tool will load: train, val, test.
+
+    Raises:
+        FileNotFoundError: A folder is missing, or a data set is empty.
+    """
+    for split in splits:
+        loader = cfg.get(f"{split}_dataloader")
+        if loader is not None:
+            check_samples(loader.dataset)
+
+
+def resume(cfg: Config) -> None:
+    """Let training go on from the newest whole checkpoint in its work dir.
+
+    A checkpoint that ``load_from`` names is taken instead. Without any, training starts
+    anew.
+
+    Raises:
+        ValueError: There are checkpoints, but none is whole.
+    """
+    if cfg.get("load_from") is None:
+        newest = find_newest(cfg.work_dir)
+        cfg.load_from = None if newest is None else str(newest)
+    cfg.resume = cfg.load_from is not None

@@ -5,6 +5,7 @@ so that mmseg, mmdet and mmpretrain configs find them alike, with and without a 
 scope.
 """
 
+from mmengine.fileio import register_backend
 from mmengine.registry import (
     DATA_SAMPLERS,
     HOOKS,
@@ -15,15 +16,19 @@ from mmengine.registry import (
 )
 
 from mmseg_dynet import datasets  # noqa: F401  registers in MMSegmentation's DATASETS
+from mmseg_dynet.datasets.checks import CheckFiles, CheckLabels
 from mmseg_dynet.datasets.replay import ReplayableSampler, SeedAugmentation
 from mmseg_dynet.evaluation import ClassIoUMetric
 from mmseg_dynet.hooks import (
     ChannelsLastHook,
     CheckPretrainedHook,
     CoefficientHook,
+    FiniteLossHook,
     KernelReuseHook,
     ReplayHook,
+    SafeCheckpointHook,
 )
+from mmseg_dynet.hooks.checkpoint import BACKEND, WholeFileBackend
 from mmseg_dynet.models import (
     DyMobileNetV2,
     DyMobileNetV3,
@@ -31,10 +36,12 @@ from mmseg_dynet.models import (
     DyShuffleNetV2,
     ShuffleNetV2,
 )
+from mmseg_dynet.models.distillation import DistilledEncoderDecoder
 from mmseg_dynet.ops import DyConv2d
 from mmseg_dynet.optim import BFloat16OptimWrapper
 
 for module in (
+    DistilledEncoderDecoder,
     DyConv2d,
     DyMobileNetV2,
     DyMobileNetV3,
@@ -48,12 +55,17 @@ for module in (
     ChannelsLastHook,
     CheckPretrainedHook,
     CoefficientHook,
+    FiniteLossHook,
     KernelReuseHook,
     ReplayHook,
+    SafeCheckpointHook,
 ):
     HOOKS.register_module(module=module)
 
 DATA_SAMPLERS.register_module(module=ReplayableSampler)
-TRANSFORMS.register_module(module=SeedAugmentation)
+for module in (CheckFiles, CheckLabels, SeedAugmentation):
+    TRANSFORMS.register_module(module=module)
+
 METRICS.register_module(module=ClassIoUMetric)
 OPTIM_WRAPPERS.register_module(module=BFloat16OptimWrapper)
+register_backend(BACKEND, WholeFileBackend)

@@ -184,7 +184,7 @@ def test_tested_versions_are_allowed_and_complete(distribution):
     }
     direct = [
         requirement
-        for extra in ("", "onedl", "deploy", "test")
+        for extra in ("", "onedl", "deploy", "test", "docs")
         for requirement in requirements(distribution, extra)
     ]
     assert len(direct) > 15

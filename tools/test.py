@@ -2,7 +2,12 @@
 
 from mmengine.runner import Runner
 
-from mmseg_dynet.cli import add_launch_arguments, config_parser, load_run_config
+from mmseg_dynet.cli import (
+    add_launch_arguments,
+    check_data,
+    config_parser,
+    load_run_config,
+)
 
 
 def parse_args():
@@ -23,6 +28,7 @@ def parse_args():
 def main():
     args = parse_args()
     cfg = load_run_config(args)
+    check_data(cfg, "test")
     cfg.load_from = args.checkpoint
     if args.show or args.show_dir:
         cfg.default_hooks.visualization.update(

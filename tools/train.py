@@ -3,7 +3,13 @@
 import torch
 from mmengine.runner import Runner
 
-from mmseg_dynet.cli import add_launch_arguments, config_parser, load_run_config
+from mmseg_dynet.cli import (
+    add_launch_arguments,
+    check_data,
+    config_parser,
+    load_run_config,
+    resume,
+)
 
 
 def parse_args():
@@ -24,7 +30,10 @@ def parse_args():
 def main():
     args = parse_args()
     cfg = load_run_config(args)
+    check_data(cfg, "train", "val")
     cfg.resume = args.resume
+    if args.resume:
+        resume(cfg)
     if args.amp:
         if torch.cuda.is_available():
             cfg.optim_wrapper.type = "AmpOptimWrapper"

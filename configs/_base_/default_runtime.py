@@ -9,7 +9,11 @@ vis_backends = [dict(type="LocalVisBackend")]
 visualizer = dict(
     type="SegLocalVisualizer", vis_backends=vis_backends, name="visualizer"
 )
-custom_hooks = [dict(type="CheckPretrainedHook"), dict(type="ReplayHook")]
+custom_hooks = [
+    dict(type="CheckPretrainedHook"),
+    dict(type="FiniteLossHook"),
+    dict(type="ReplayHook"),
+]
 log_processor = dict(by_epoch=False)
 log_level = "INFO"
 load_from = None

@@ -9,7 +9,7 @@ together, each pixel being one observation. A channel that is constant over them
 no correlation; it is left out, and counted.
 
 The paper names four bins: strong (S), middle (M), weak (W) and none (N). The edges of
-:data:`BIN_EDGES` are ours: those of a common verbal scale of |r|.
+:data:`BIN_EDGES` are ours: those of a common verbal scale of ``|r|``.
 
 Shape legend: B images in the batch, C channels, H and W height and width of the map.
 
@@ -115,7 +115,7 @@ class Summary:
         pairs: Pairs of different channels, each counted once.
         shares: Of the pairs, in each bin of :data:`BIN_NAMES`, 0 .. 1.
         paper_share: Of the pairs, in :data:`PAPER_RANGE`, 0 .. 1.
-        mean_magnitude: The mean of |r| over the pairs.
+        mean_magnitude: The mean of ``|r|`` over the pairs.
     """
 
     channels: int

@@ -46,9 +46,9 @@ class ModeResult:
 
     Attributes:
         metrics: Those of the evaluator; mIoU is among them, in percent.
-        coefficient_difference: Mean of |coefficient - that of the whole image| over a
-            layer's coefficients and the windows of an image, averaged over layers and
-            images. None for a static network.
+        coefficient_difference: Mean distance of a coefficient from that of the whole
+            image, over a layer's coefficients and the windows of an image, averaged
+            over layers and images. None for a static network.
     """
 
     metrics: dict[str, float]

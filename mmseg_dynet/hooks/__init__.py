@@ -1,7 +1,9 @@
 """Hooks for MMEngine's runner."""
 
 from .channels_last import ChannelsLastHook
+from .checkpoint import SafeCheckpointHook
 from .coefficients import CoefficientHook
+from .finite_loss import FiniteLossHook
 from .kernel_reuse import KernelReuseHook
 from .pretrained import CheckPretrainedHook
 from .replay import ReplayHook
@@ -10,6 +12,8 @@ __all__ = [
     "ChannelsLastHook",
     "CheckPretrainedHook",
     "CoefficientHook",
+    "FiniteLossHook",
     "KernelReuseHook",
     "ReplayHook",
+    "SafeCheckpointHook",
 ]

@@ -29,7 +29,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .per_image import IntOrPair, check_shapes, conv2d_per_image
+from .per_image import (
+    IntOrPair,
+    check_shapes,
+    conv2d_per_image,
+    refuse_dtypes,
+    refuse_geometry,
+)
 
 
 def fuse_kernels(weight: Tensor, coeff: Tensor) -> Tensor:
@@ -47,13 +53,17 @@ def fuse_kernels(weight: Tensor, coeff: Tensor) -> Tensor:
         kernel of the bank is channels_last, so is each dynamic kernel.
 
     Raises:
-        ValueError: The shapes do not fit together.
+        ValueError: The shapes or dtypes do not fit together.
     """
     _check_bank(weight, coeff)
-    if weight.is_contiguous():
-        return _fuse_contiguous(weight, coeff)
-    kernels = _fuse_contiguous(weight.permute(0, 1, 3, 4, 2), coeff)
-    return kernels.permute(0, 1, 4, 2, 3)
+    try:
+        if weight.is_contiguous():
+            return _fuse_contiguous(weight, coeff)
+        kernels = _fuse_contiguous(weight.permute(0, 1, 3, 4, 2), coeff)
+        return kernels.permute(0, 1, 4, 2, 3)
+    except RuntimeError as error:
+        refuse_dtypes(error, weight=weight, coeff=coeff)
+        raise
 
 
 def _fuse_contiguous(weight: Tensor, coeff: Tensor) -> Tensor:
@@ -92,7 +102,8 @@ def dynamic_conv2d(
         Feature maps, (B, O, H', W').
 
     Raises:
-        ValueError: The shapes do not fit together.
+        ValueError: The shapes or dtypes do not fit together, or an image is smaller
+            than the kernel.
     """
     kernels = fuse_kernels(weight, coeff)
     return conv2d_per_image(x, kernels, bias, stride, padding, dilation, groups)
@@ -121,9 +132,15 @@ def dynamic_conv2d_feature_fusion(
     check_shapes(x, (len(coeff), out_channels, *weight.shape[2:]), bias, groups)
     # Output channel o*K + k of the wide convolution is kernel k of channel o, which
     # keeps the channels of a group together.
-    maps = F.conv2d(x, weight.flatten(0, 1), None, stride, padding, dilation, groups)
-    maps = maps.unflatten(1, (out_channels, num_kernels))  # (B, O, K, H', W')
-    out = torch.einsum("bokhw,bok->bohw", maps, coeff)
+    bank = weight.flatten(0, 1)
+    try:
+        maps = F.conv2d(x, bank, None, stride, padding, dilation, groups)
+        maps = maps.unflatten(1, (out_channels, num_kernels))  # (B, O, K, H', W')
+        out = torch.einsum("bokhw,bok->bohw", maps, coeff)
+    except RuntimeError as error:
+        refuse_dtypes(error, x=x, weight=weight, coeff=coeff)
+        refuse_geometry(error, x, weight.shape[3:], stride, padding, dilation)
+        raise
     # Under autocast the bias would turn the output back into float32.
     return out if bias is None else out + bias.to(out.dtype)[:, None, None]
 

@@ -44,11 +44,17 @@ def conv2d_per_image(
         Feature maps, (B, O, H', W').
 
     Raises:
-        ValueError: The shapes do not fit together.
+        ValueError: The shapes or dtypes do not fit together, or an image is smaller
+            than the kernel.
     """
     check_shapes(x, kernels.shape, bias, groups)
     convolve = _IMPLEMENTATIONS[choose(x, kernels, groups)]
-    return convolve(x, kernels, bias, stride, padding, dilation, groups)
+    try:
+        return convolve(x, kernels, bias, stride, padding, dilation, groups)
+    except RuntimeError as error:
+        refuse_dtypes(error, x=x, kernels=kernels, bias=bias)
+        refuse_geometry(error, x, kernels.shape[3:], stride, padding, dilation)
+        raise
 
 
 def _grouped(
@@ -78,6 +84,8 @@ def _grouped(
 
 
 def _loop(x: Tensor, kernels: Tensor, bias: Tensor | None, *geometry) -> Tensor:
+    if not len(x):  # forced: split, it would be one image without numbers
+        return _grouped(x, kernels, bias, *geometry)
     # Split, not indexed: the backward pass of an index fills a whole batch with zeros.
     images = zip(x.split(1), kernels.unbind(), strict=True)
     return torch.cat([F.conv2d(i, k, bias, *geometry) for i, k in images])
@@ -95,6 +103,8 @@ def _matmul(
     channels_last = x.is_contiguous(memory_format=torch.channels_last)
     (pad_h, pad_w), (step_h, step_w) = _pair(padding), _pair(stride)
     if pad_h or pad_w:
+        if min(pad_h, pad_w) < 0:
+            raise ValueError(f"padding={padding} must not be negative")
         x = F.pad(x, (pad_w, pad_w, pad_h, pad_h))
     if (step_h, step_w) != (1, 1):
         x = x[:, :, ::step_h, ::step_w]
@@ -176,3 +186,48 @@ def check_shapes(
         raise ValueError(
             f"bias must be (O,) = {(out_channels,)}, got shape {tuple(bias.shape)}"
         )
+
+
+def refuse_dtypes(error: RuntimeError, **tensors: Tensor | None) -> None:
+    """Raise a ValueError if dtypes that differ are why torch has raised ``error``.
+
+    Asked afterwards: autocast makes one of them, and the check costs nothing.
+    """
+    dtypes = {name: t.dtype for name, t in tensors.items() if t is not None}
+    if len({*dtypes.values()}) > 1:
+        found = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
+        raise ValueError(
+            f"the dtypes differ: {found}; convert them to one, or use autocast"
+        ) from error
+
+
+def refuse_geometry(
+    error: RuntimeError,
+    x: Tensor,
+    kernel: Sequence[int],
+    stride: IntOrPair,
+    padding: IntOrPair,
+    dilation: IntOrPair,
+) -> None:
+    """Raise a ValueError if the geometry is why torch has raised ``error``.
+
+    Args:
+        error: What torch has raised.
+        x: Images, (B, C, H, W).
+        kernel: (kH, kW).
+        stride: In pixels, at least 1.
+        padding: In pixels, at least 0.
+        dilation: In pixels, at least 1.
+    """
+    stride, padding, dilation = _pair(stride), _pair(padding), _pair(dilation)
+    if min(*stride, *dilation) < 1 or min(padding) < 0:
+        raise ValueError(
+            f"stride={stride} and dilation={dilation} must be at least 1, and "
+            f"padding={padding} must not be negative"
+        ) from error
+    sides = zip(x.shape[2:], kernel, padding, dilation, strict=True)
+    if any(side < 1 or side + 2 * p <= d * (k - 1) for side, k, p, d in sides):
+        raise ValueError(
+            f"images of {tuple(x.shape[2:])} with padding={padding} are smaller than a "
+            f"kernel of {tuple(kernel)} with dilation={dilation}"
+        ) from error

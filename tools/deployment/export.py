@@ -31,7 +31,8 @@ FORMATS = {
     ".pt2": (f"torch.export, torch {torch.__version__}", export_program,
              program_difference),
 }  # fmt: skip
-# The largest difference of a logit from PyTorch's, absolute.
+# The largest difference of a logit from PyTorch's; where logits exceed 1, as a share of
+# the largest.
 TOLERANCE = 1e-4
 
 

@@ -8,8 +8,10 @@ crop_size = (240, 320)
 ignore_index = 11
 train_pipeline = [
     dict(type="SeedAugmentation"),
+    dict(type="CheckFiles"),
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
+    dict(type="CheckLabels", num_classes=11, ignore_index=ignore_index),
     dict(
         type="RandomResize",
         scale=(480, 360),
@@ -28,9 +30,11 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type="LoadImageFromFile"),
+    dict(type="CheckFiles"),
     dict(type="Resize", scale=(480, 360), keep_ratio=True),
     # After Resize: predictions are compared at the size of the label map.
     dict(type="LoadAnnotations"),
+    dict(type="CheckLabels", num_classes=11, ignore_index=ignore_index),
     dict(type="PackSegInputs"),
 ]
 tta_pipeline = [

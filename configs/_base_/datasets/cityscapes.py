@@ -4,8 +4,10 @@ data_root = "data/cityscapes/"
 crop_size = (512, 1024)
 train_pipeline = [
     dict(type="SeedAugmentation"),
+    dict(type="CheckFiles"),
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
+    dict(type="CheckLabels", num_classes=19),
     dict(
         type="RandomResize",
         scale=(2048, 1024),
@@ -19,9 +21,11 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type="LoadImageFromFile"),
+    dict(type="CheckFiles"),
     dict(type="Resize", scale=(2048, 1024), keep_ratio=True),
     # After Resize: predictions are compared at the size of the label map.
     dict(type="LoadAnnotations"),
+    dict(type="CheckLabels", num_classes=19),
     dict(type="PackSegInputs"),
 ]
 tta_pipeline = [

@@ -4,8 +4,10 @@ _base_ = "./cityscapes.py"
 crop_size = (768, 768)
 train_pipeline = [
     dict(type="SeedAugmentation"),
+    dict(type="CheckFiles"),
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
+    dict(type="CheckLabels", num_classes=19),
     dict(
         type="RandomResize",
         scale=(2048, 1024),

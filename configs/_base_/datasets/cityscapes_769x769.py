@@ -5,8 +5,10 @@ _base_ = "./cityscapes.py"
 crop_size = (769, 769)
 train_pipeline = [
     dict(type="SeedAugmentation"),
+    dict(type="CheckFiles"),
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
+    dict(type="CheckLabels", num_classes=19),
     dict(
         type="RandomResize",
         scale=(2049, 1025),
@@ -20,8 +22,10 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type="LoadImageFromFile"),
+    dict(type="CheckFiles"),
     dict(type="Resize", scale=(2049, 1025), keep_ratio=True),
     dict(type="LoadAnnotations"),
+    dict(type="CheckLabels", num_classes=19),
     dict(type="PackSegInputs"),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

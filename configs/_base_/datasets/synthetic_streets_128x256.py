@@ -5,8 +5,10 @@ data_root = "data/synthetic_streets/"
 crop_size = (128, 256)
 train_pipeline = [
     dict(type="SeedAugmentation"),
+    dict(type="CheckFiles"),
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
+    dict(type="CheckLabels", num_classes=19),
     dict(type="RandomCrop", crop_size=crop_size),
     dict(type="RandomFlip", prob=0.5),
     dict(type="PhotoMetricDistortion"),
@@ -14,7 +16,9 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type="LoadImageFromFile"),
+    dict(type="CheckFiles"),
     dict(type="LoadAnnotations"),
+    dict(type="CheckLabels", num_classes=19),
     dict(type="PackSegInputs"),
 ]
 tta_pipeline = [

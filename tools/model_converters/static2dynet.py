@@ -1,0 +1,89 @@
+"""Turn a static checkpoint into one of the dynamic network that computes the same.
+
+Example:
+    python tools/model_converters/static2dynet.py resnet18-f37072fd.pth dy-resnet18.pth
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from prettytable import PrettyTable
+
+from mmseg_dynet.checkpoint import load_from_file
+from mmseg_dynet.files import replacing
+from mmseg_dynet.models.from_static import Conversion, to_dynamic, weights_of
+
+# What of a checkpoint's meta does not depend on the network: the classes that a
+# segmentor knows, as MMSegmentation 1.x and 0.x write them.
+META = ("dataset_meta", "CLASSES", "PALETTE")
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description="Turn the weights of a ResNet, MobileNetV2 or MobileNetV3 into "
+        "those of the dynamic network of the same width, with equal outputs. Heads "
+        "beside a backbone are passed on."
+    )
+    parser.add_argument("checkpoint", help="of the static network")
+    parser.add_argument("out", type=Path, help="file to write")
+    parser.add_argument(
+        "--num-kernels",
+        type=int,
+        default=6,
+        metavar="K",
+        help="fixed kernels an output channel owns, the paper's g_t (default: 6)",
+    )
+    parser.add_argument(
+        "--noise",
+        type=float,
+        default=1.0,
+        help="how far the kernels lie apart (default: 1, as far as drawn ones)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
+    return parser.parse_args()
+
+
+def describe(conversion: Conversion) -> PrettyTable:
+    """Say what was read and what became of it."""
+    heads = sorted({name.split(".")[0] for name in conversion.passed})
+    weights = conversion.state_dict
+    banks = [weight for weight in weights.values() if weight.ndim == 5]
+    table = PrettyTable(["static", conversion.source], align="l")
+    table.add_rows([
+        ["convolutions made dynamic", len(banks)],
+        ["values in their kernels, 10^6", f"{sum(b.numel() for b in banks) / 1e6:.2f}"],
+        ["passed on", ", ".join(heads) or "-"],
+        ["left out", ", ".join(conversion.left_out) or "-"],
+    ])  # fmt: skip
+    return table
+
+
+def main() -> None:
+    """Convert, or say what is wrong with the checkpoint."""
+    args = parse_args()
+    try:
+        checkpoint = load_from_file(args.checkpoint, "cpu")
+        conversion = to_dynamic(
+            weights_of(checkpoint), args.num_kernels, args.noise, args.seed
+        )
+        meta = checkpoint.get("meta", {})
+        content = dict(
+            meta={key: meta[key] for key in META if key in meta},
+            state_dict=conversion.state_dict,
+        )
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        # A file that is open, since PyTorch writes a path's name into it.
+        with replacing(args.out) as partial, partial.open("wb") as file:
+            torch.save(content, file)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print(describe(conversion))
+    options = ", ".join(f"{k}={v!r}" for k, v in conversion.backbone.items())
+    print(f"backbone=dict({options})")
+
+
+if __name__ == "__main__":
+    main()
