@@ -1,9 +1,10 @@
 """Colour an image, a folder of images or a video by a trained segmentor.
 
-Prints how many frames a second it has segmented, reading and drawing included.
+Prints how many frames a second that makes, reading and drawing included.
 """
 
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -49,23 +50,34 @@ def parse_args():
         metavar="N",
         help="fuse kernels for every N-th frame of a video only (docs/video.md)",
     )
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def check(args: Namespace) -> str:
+    """What the input is: "image", "folder" or "video".
+
+    Raises:
+        ValueError: It is none, or an option does not fit it.
+    """
     if not args.input.exists():
-        parser.error(f"no image, folder or video at {args.input}")
+        raise ValueError(f"no image, folder or video at {args.input}")
     if not 0 <= args.opacity <= 1:
-        parser.error(f"--opacity {args.opacity}: give a number from 0 to 1")
+        raise ValueError(f"--opacity {args.opacity}: give a number from 0 to 1")
     kind = "folder" if args.input.is_dir() else kind_of(args.input)
     if kind is None:
-        parser.error(
+        raise ValueError(
             f"{args.input}: the ending says what it is, one of "
             f"{', '.join((*IMAGES, *VIDEOS))}"
         )
     if kind != "folder" and kind_of(args.out) != kind:
-        parser.error(f"{args.input} is a{'n' * (kind == 'image')} {kind}, and "
-                     f"{args.out} has no ending of one")  # fmt: skip
+        endings = IMAGES if kind == "image" else tuple(VIDEOS)
+        raise ValueError(
+            f"{args.input} gives one {kind}, so {args.out} must end in one of "
+            f"{', '.join(endings)}"
+        )
     if args.keep_kernels is not None and kind != "video":
-        parser.error("--keep-kernels is for the frames of a video")
-    return args, kind
+        raise ValueError("--keep-kernels is for the frames of a video")
+    return kind
 
 
 def kind_of(path: Path) -> str | None:
@@ -142,30 +154,36 @@ def painter(
     return paint
 
 
+def segment(
+    kind: str, args: Namespace, model: nn.Module, paint: Callable[[Frame], Frame]
+) -> int:
+    """Write the output, and return the number of frames."""
+    if kind == "folder":
+        return segment_folder(args.input, args.out, paint)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "image":
+        write_image(args.out, paint(read_image(args.input)))
+        return 1
+    every = args.keep_kernels
+    with nullcontext() if every is None else KernelReuse(model, every):
+        return segment_video(args.input, args.out, paint)
+
+
 def main():
-    args, kind = parse_args()
-    cfg = load_config(args.config, args.cfg_options)
-    model = build_model(cfg, args.checkpoint).to(get_device())
-    model.cfg = cfg  # inference_model asks for its pipeline
-    dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, lazy_init=True))
-    paint = painter(model, dataset.metainfo["palette"], args.opacity)
-    if kind != "folder":
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-    start = perf_counter()
+    args = parse_args()
     try:
-        if kind == "image":
-            write_image(args.out, paint(read_image(args.input)))
-            count = 1
-        elif kind == "folder":
-            count = segment_folder(args.input, args.out, paint)
-        else:
-            every = args.keep_kernels
-            with KernelReuse(model, every) if every else nullcontext():
-                count = segment_video(args.input, args.out, paint)
+        kind = check(args)
+        cfg = load_config(args.config, args.cfg_options)
+        model = build_model(cfg, args.checkpoint).to(get_device())
+        model.cfg = cfg  # inference_model asks for its pipeline
+        dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, lazy_init=True))
+        paint = painter(model, dataset.metainfo["palette"], args.opacity)
+        start = perf_counter()
+        count = segment(kind, args, model, paint)
+        rate = count / (perf_counter() - start)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    seconds = perf_counter() - start
-    print(f"{args.out}: {count} frames, {count / seconds:.2f} a second")
+    print(f"{args.out}: {count} frames, {rate:.2f} a second")
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def test_a_video_keeps_its_frames(pictures, checkpoint, tmp_path):
         ("nothing.png", "out.png", (), "no image, folder or video at"),
         ("text.txt", "out.png", (), "the ending says what it is, one of .bmp"),
         ("cut.png", "out.png", (), "cut.png cannot be read as an image"),
-        ("cut.png", "out.mp4", (), "is an image, and"),
+        ("cut.png", "out.mp4", (), "gives one image, so"),
         ("cut.avi", "out.avi", (), "cut.avi has no frame that can be read"),
         ("empty", "out", (), "no image in"),
         ("cut.png", "out.png", ("--keep-kernels", 2), "for the frames of a video"),

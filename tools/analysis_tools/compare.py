@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from prettytable import PrettyTable
 
 from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.analysis.gallery import colorize, draw_gallery
 from mmseg_dynet.analysis.latency import time_alternating
+from mmseg_dynet.checkpoint import find_newest
 from mmseg_dynet.cli import config_parser, default_work_dir, load_config
 from mmseg_dynet.files import replacing
 
@@ -49,14 +50,14 @@ def parse_args():
 
 def find_checkpoint(config_path: str) -> str:
     work_dir = default_work_dir(config_path)
-    checkpoint = find_latest_checkpoint(work_dir) if Path(work_dir).is_dir() else None
+    checkpoint = find_newest(work_dir)
     if checkpoint is None:
         raise FileNotFoundError(
             f"no checkpoint in {work_dir}: train it with\n"
             f"    python tools/train.py {config_path}\n"
             "or name one with --checkpoints"
         )
-    return checkpoint
+    return str(checkpoint)
 
 
 def build_runner(config_path: str, cfg: Config, checkpoint: str) -> Runner:
