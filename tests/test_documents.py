@@ -164,8 +164,10 @@ def accept(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
             parse("tools/test.py", arguments, monkeypatch)
         case ["benchmarks/run.sh"]:
             assert os.access(ROOT / words[0], os.X_OK)
-        case ["make", target]:
+        case ["make", target, *settings]:
             assert re.search(rf"^{target}:", MAKEFILE, re.M)
+            for setting in settings:
+                assert f"$({setting.split('=')[0]})" in MAKEFILE
         case ["pip", "install", package, "-c", constraints]:
             wanted = re.fullmatch(r"\.\[(.+)\]", package)[1].split(",")
             assert set(wanted) <= extras()

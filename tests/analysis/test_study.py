@@ -1,5 +1,9 @@
 """Tables and pictures of a study say what its outcomes say."""
 
+import json
+import runpy
+from pathlib import Path
+
 import pytest
 
 from mmseg_dynet.analysis.outcome import Outcome
@@ -11,7 +15,9 @@ from mmseg_dynet.analysis.study import (
     draw_curves,
     read_outcomes,
 )
+from mmseg_dynet.markdown import read_block
 
+ROOT = Path(__file__).parents[2]
 COSTS = {
     "Res": Cost(gmacs=10.0, params=11.0, ms=99.94),
     "Dy": Cost(gmacs=3.0, params=20.0, ms=30.0),
@@ -69,3 +75,17 @@ def test_pictures_show_each_seed(arms):
     (axes,) = draw_curves(arms).axes
     lines = sorted(tuple(line.get_ydata()) for line in axes.lines)
     assert lines == [(20.0, 48.0), (20.0, 50.0), (20.0, 51.0)]
+
+
+def test_the_document_has_the_outcomes():
+    """If not: python tools/camvid/report.py."""
+    study = runpy.run_path(str(ROOT / "tools/camvid/arms.py"))
+    folder = ROOT / study["OUTCOMES"]
+    cost = json.loads((folder / "cost.json").read_text())
+    costs = {arm: Cost(**values) for arm, values in cost["arms"].items()}
+    assert list(costs) == list(study["CONFIGS"])
+    expected = arms_table(read_outcomes(folder), costs, study["STATIC"])
+    found = read_block(ROOT / "docs/camvid.md", "camvid-arms")
+    assert found == f"{expected}\n\nMilliseconds: {cost['machine']}."
+    for arm in costs:
+        assert (ROOT / study["config_path"](arm)).is_file()

@@ -31,6 +31,8 @@ def main():
     machine = f"Milliseconds: {cost['machine']}."
     table = arms_table(arms, costs, STATIC)
     update_block(DOCUMENT, "camvid-arms", f"{table}\n\n{machine}")
+    if not arms:
+        return  # nothing is trained yet
     update_block(DOCUMENT, "camvid-classes", classes_table(arms))
     figures = {
         "camvid-cost.png": draw_accuracy_over_cost(arms, costs),
