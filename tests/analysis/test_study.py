@@ -49,7 +49,7 @@ def test_outcomes_are_by_arm_in_the_order_of_seeds(arms):
 
 
 def test_each_arm_has_a_row(arms):
-    assert cells(arms_table(arms, COSTS, "Res")) == [
+    assert cells(arms_table(arms, COSTS, lambda arm: "Res")) == [
         ["Res", "48.00", "48.00", "10.00", "0.0", "11.00", "99.9"],
         ["Dy", "50.50", "51.00, 50.00", "3.00", "70.0", "20.00", "30.0"],
         ["Fix", "-", "", "2.50", "75.0", "3.00", "29.0"],
@@ -84,7 +84,7 @@ def test_the_document_has_the_outcomes():
     cost = json.loads((folder / "cost.json").read_text())
     costs = {arm: Cost(**values) for arm, values in cost["arms"].items()}
     assert list(costs) == list(study["CONFIGS"])
-    expected = arms_table(read_outcomes(folder), costs, study["STATIC"])
+    expected = arms_table(read_outcomes(folder), costs, study["static_twin"])
     found = read_block(ROOT / "docs/camvid.md", "camvid-arms")
     assert found == f"{expected}\n\nMilliseconds: {cost['machine']}."
     for arm in costs:

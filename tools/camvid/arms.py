@@ -12,13 +12,17 @@ CONFIGS = {
     "Fix-ResNet50": "fix-r50-d16",
 }
 NUM_SEEDS = {"ResNet18": 3, "Dy-ResNet18": 3, "Fix-ResNet18": 3}  # of others: 1
-STATIC = "ResNet18"
 OUTCOMES = "benchmarks/camvid"
 
 
 def short_name(arm: str) -> str:
     """An arm's name in file names."""
     return CONFIGS[arm]
+
+
+def static_twin(arm: str) -> str:
+    """The static arm that an arm is measured against."""
+    return "ResNet50" if "ResNet50" in arm else "ResNet18"
 
 
 def config_path(arm: str) -> str:

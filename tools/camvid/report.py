@@ -4,7 +4,7 @@ import json
 from argparse import ArgumentParser
 from pathlib import Path
 
-from arms import CONFIGS, OUTCOMES, STATIC
+from arms import CONFIGS, OUTCOMES, static_twin
 
 from mmseg_dynet.analysis.study import (
     Cost,
@@ -29,7 +29,7 @@ def main():
     cost = json.loads((ROOT / OUTCOMES / "cost.json").read_text("utf-8"))
     costs = {arm: Cost(**values) for arm, values in cost["arms"].items()}
     machine = f"Milliseconds: {cost['machine']}."
-    table = arms_table(arms, costs, STATIC)
+    table = arms_table(arms, costs, static_twin)
     update_block(DOCUMENT, "camvid-arms", f"{table}\n\n{machine}")
     if not arms:
         return  # nothing is trained yet
