@@ -1,10 +1,12 @@
-"""From a config to a model, outside of a Runner."""
+"""From a config to a model and to samples, outside of a Runner."""
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_state_dict
 from torch import nn
+from torch.utils.data import Dataset, Subset
 
 from mmseg_dynet.checkpoint import read_weights
 
@@ -26,6 +28,18 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
         load_state_dict(model, read_weights(checkpoint), strict=True)
     model.eval()
     return model
+
+
+def spread(dataset: Dataset, num_samples: int | None = None) -> Subset:
+    """Pick samples, evenly spread from the first to the last.
+
+    Args:
+        dataset: With a length.
+        num_samples: How many; None, or more than there are, means all.
+    """
+    num_samples = min(num_samples or len(dataset), len(dataset))
+    picks = np.linspace(0, len(dataset) - 1, num_samples).round().astype(int)
+    return Subset(dataset, picks.tolist())
 
 
 def input_size(cfg: Config) -> tuple[int, int]:

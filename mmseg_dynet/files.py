@@ -1,9 +1,14 @@
 """Files that are either whole or absent, whatever interrupts their writing."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # most of this module's users draw nothing
+    from matplotlib.figure import Figure
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
@@ -30,6 +35,26 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON that people can read; the folder is made if it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+
+
+def write_figure(path: Path, figure: "Figure", dpi: int = 120) -> None:
+    """Draw a figure; the ending says the format, and the folder is made if missing.
+
+    Args:
+        path: PNG, SVG or PDF.
+        figure: What to draw.
+        dpi: Pixels per inch of a PNG.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=dpi)
 
 
 def is_whole_png(path: Path) -> bool:

@@ -1,10 +1,13 @@
 """A file is whole or absent, whatever interrupts its writing."""
 
+import json
+
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
-from mmseg_dynet.files import is_whole_png, replacing
+from mmseg_dynet.files import is_whole_png, replacing, write_figure, write_json
 
 
 def test_replacing_moves_the_finished_file_into_place(tmp_path):
@@ -41,3 +44,21 @@ def test_is_whole_png_at_every_length(tmp_path):
     assert not is_whole_png(path)
     assert not is_whole_png(tmp_path / "absent.png")
     assert not is_whole_png(tmp_path)
+
+
+def test_json_is_written_into_a_new_folder_or_not_at_all(tmp_path):
+    path = tmp_path / "new/a.json"
+    write_json(path, {"a": [1, 2]})
+    assert json.loads(path.read_text()) == {"a": [1, 2]}
+    assert path.read_text().endswith("}\n")
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": [1, 2]}
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_figure_is_written_in_the_size_asked_for(tmp_path):
+    path = tmp_path / "new/a.png"
+    write_figure(path, Figure(figsize=(2, 1)), dpi=50)
+    with Image.open(path) as image:
+        assert image.size == (100, 50)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mmseg_dynet.files import replacing
+from mmseg_dynet.files import write_json
 
 LOG = "vis_data/scalars.json"
 CLASS_PREFIX = "IoU."
@@ -48,9 +48,7 @@ class Outcome:
 
     def write(self, path: Path) -> None:
         """Write JSON; the folder is made if it is missing."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
-            partial.write_text(json.dumps(asdict(self), indent=1) + "\n", "utf-8")
+        write_json(path, asdict(self))
 
 
 def read_log(work_dir: Path) -> list[dict]:

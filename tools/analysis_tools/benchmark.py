@@ -6,7 +6,6 @@ needed. Both sides are treated alike: in inference batch norms are folded and th
 format is channels_last.
 """
 
-import json
 import shlex
 import sys
 from argparse import Namespace
@@ -33,7 +32,7 @@ from mmseg_dynet.analysis.latency import time_alternating
 from mmseg_dynet.analysis.machine import describe_machine, peak_resident_memory
 from mmseg_dynet.cli import config_parser
 from mmseg_dynet.deploy import optimize_for_inference
-from mmseg_dynet.files import replacing
+from mmseg_dynet.files import write_figure, write_json
 from mmseg_dynet.ops import IMPLEMENTATIONS, force_implementation
 from mmseg_dynet.subjects import (
     build_subject,
@@ -248,12 +247,6 @@ def table(records: list[dict], sides: list[str], args: Namespace) -> PrettyTable
     return rows
 
 
-def write(path: Path, save: Callable[[Path], None]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
-        save(partial)
-
-
 def main():
     args = parse_args()
     set_threads(args)
@@ -269,10 +262,9 @@ def main():
     print(table(records, list(names), args))
     print(machine)
     if args.json is not None:
-        report = json.dumps(records[0] if len(records) == 1 else records, indent=2)
-        write(args.json, lambda path: path.write_text(report + "\n", "utf-8"))
+        write_json(args.json, records[0] if len(records) == 1 else records)
     if args.plot is not None:
-        write(args.plot, lambda path: draw_sweep(records).savefig(path, dpi=120))
+        write_figure(args.plot, draw_sweep(records))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ The rule in mmseg_dynet/ops/implementation.py follows this table. "static" is on
 kernel for all images: what a per-image kernel costs on top is the rest.
 """
 
-import json
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from mmseg_dynet.analysis.latency import time_alternating
 from mmseg_dynet.analysis.machine import describe_machine
-from mmseg_dynet.files import replacing
+from mmseg_dynet.files import write_json
 from mmseg_dynet.ops import conv2d_per_image, force_implementation
 from mmseg_dynet.ops.implementation import choose
 
@@ -113,8 +112,7 @@ def main():
     print(machine)
     if args.json is not None:
         report = {"machine": machine, "rows": rows}
-        with replacing(args.json) as partial:
-            partial.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+        write_json(args.json, report)
 
 
 if __name__ == "__main__":

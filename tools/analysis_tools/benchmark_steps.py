@@ -5,7 +5,6 @@ and batch norms, each line adds to the ones above it. All steps are timed in tur
 one image on a CPU.
 """
 
-import json
 import shlex
 import sys
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from mmseg_dynet.analysis.latency import time_alternating
 from mmseg_dynet.analysis.machine import describe_machine
 from mmseg_dynet.cli import config_parser
 from mmseg_dynet.deploy import fold_bn, optimize_for_inference
-from mmseg_dynet.files import replacing
+from mmseg_dynet.files import write_json
 from mmseg_dynet.ops import force_implementation
 from mmseg_dynet.subjects import build_subject, subject_size
 
@@ -128,9 +127,7 @@ def main():
     }
     print(record["machine"])
     if args.json is not None:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(args.json) as partial:
-            partial.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+        write_json(args.json, record)
 
 
 if __name__ == "__main__":

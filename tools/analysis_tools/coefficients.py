@@ -5,13 +5,11 @@ how much all coefficients of the layer vary. At 0 the layer is a static one. Dea
 saturated kernels: coefficient below 0.05, or above 0.95, on every image.
 """
 
-import json
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -19,7 +17,7 @@ from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from prettytable import PrettyTable
 from rich.progress import track
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from mmseg_dynet.analysis.coefficients import (
     QUANTILES,
@@ -28,9 +26,9 @@ from mmseg_dynet.analysis.coefficients import (
     average,
     draw_coefficients,
 )
-from mmseg_dynet.apis import build_model
+from mmseg_dynet.apis import build_model, spread
 from mmseg_dynet.cli import config_parser, load_config
-from mmseg_dynet.files import replacing
+from mmseg_dynet.files import write_figure, write_json
 
 
 def parse_args():
@@ -57,10 +55,7 @@ def parse_args():
 
 
 def build_test_loader(cfg: Config, num_images: int | None) -> DataLoader:
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    num_images = min(num_images or len(dataset), len(dataset))
-    picks = np.linspace(0, len(dataset) - 1, num_images).round().astype(int)
-    subset = Subset(dataset, picks.tolist())
+    subset = spread(DATASETS.build(cfg.test_dataloader.dataset), num_images)
     return Runner.build_dataloader({**cfg.test_dataloader, "dataset": subset})
 
 
@@ -97,12 +92,6 @@ def row(name: str, num_kernels: object, quantiles: list[str], scalars: dict) -> 
     ]  # fmt: skip
 
 
-def write(path: Path, save: Callable[[Path], None]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
-        save(partial)
-
-
 def main():
     args = parse_args()
     layers = record(args)
@@ -114,10 +103,9 @@ def main():
             "average": average(layers),
             "layers": {name: asdict(layer) for name, layer in layers.items()},
         }
-        text = json.dumps(report, indent=2) + "\n"
-        write(args.json, lambda path: path.write_text(text, "utf-8"))
+        write_json(args.json, report)
     if args.plot is not None:
-        write(args.plot, lambda path: draw_coefficients(layers).savefig(path, dpi=120))
+        write_figure(args.plot, draw_coefficients(layers))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 The first config is the one that the others are measured against.
 """
 
-import json
 from pathlib import Path
 from statistics import median
 
@@ -17,9 +16,10 @@ from prettytable import PrettyTable
 from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.analysis.gallery import colorize, draw_gallery
 from mmseg_dynet.analysis.latency import time_alternating
+from mmseg_dynet.apis import spread
 from mmseg_dynet.checkpoint import find_newest
 from mmseg_dynet.cli import config_parser, default_work_dir, load_config
-from mmseg_dynet.files import replacing
+from mmseg_dynet.files import write_figure, write_json
 
 
 def parse_args():
@@ -77,8 +77,7 @@ def predict(runner: Runner, sample: dict) -> np.ndarray:
 def draw_predictions(runners: dict[str, Runner], num_images: int):
     dataset = next(iter(runners.values())).test_dataloader.dataset
     classes, palette = dataset.metainfo["classes"], dataset.metainfo["palette"]
-    picks = np.linspace(0, len(dataset) - 1, num_images).round().astype(int)
-    samples = [dataset[i] for i in picks]
+    samples = list(spread(dataset, num_images))
     images = [s["inputs"].flip(0).permute(1, 2, 0).numpy() for s in samples]  # BGR
     truths = [s["data_samples"].gt_sem_seg.data[0].numpy() for s in samples]
     columns = {
@@ -133,13 +132,9 @@ def main():
             | {"latency_ms": latency[name], "metrics": metrics[name]}
             for name in runners
         }
-        with replacing(args.json) as partial:
-            partial.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+        write_json(args.json, report)
     if args.picture is not None:
-        args.picture.parent.mkdir(parents=True, exist_ok=True)
-        figure = draw_predictions(runners, args.num_images)
-        with replacing(args.picture) as partial:
-            figure.savefig(partial, dpi=120)
+        write_figure(args.picture, draw_predictions(runners, args.num_images))
         print(f"predictions side by side: {args.picture}")
 
 

@@ -5,7 +5,6 @@ over the pixels of the config's test images, for one network or for two. The bac
 sees whole images, also where the config tests in windows.
 """
 
-import json
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -13,14 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import DATASETS
 from prettytable import PrettyTable
 from rich.progress import track
 from torch import Tensor, nn
-from torch.utils.data import Subset
 
 from mmseg_dynet.analysis.correlation import (
     BIN_EDGES,
@@ -31,9 +28,9 @@ from mmseg_dynet.analysis.correlation import (
     Summary,
     draw_correlations,
 )
-from mmseg_dynet.apis import build_model
+from mmseg_dynet.apis import build_model, spread
 from mmseg_dynet.cli import config_parser, load_config
-from mmseg_dynet.files import replacing
+from mmseg_dynet.files import write_figure, write_json
 
 
 def parse_args():
@@ -67,14 +64,6 @@ def parse_args():
     return args
 
 
-def pick_images(cfg: Config, num_images: int | None) -> Subset:
-    """Samples of the test set, evenly spread; all of them if it has no more."""
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    count = min(num_images or len(dataset), len(dataset))
-    picks = np.linspace(0, len(dataset) - 1, count).round().astype(int)
-    return Subset(dataset, picks)
-
-
 def pick_output(outputs: Sequence[Tensor], stage: int) -> Tensor:
     count = len(outputs)
     if stage not in range(-count, count):
@@ -100,7 +89,7 @@ def study(config: str, checkpoint: str, args: Namespace) -> tuple[dict, np.ndarr
     """One network's record, and the matrix of its correlations."""
     cfg = load_config(config, args.cfg_options)
     model = build_model(cfg, checkpoint).to(get_device())
-    samples = pick_images(cfg, args.num_images)
+    samples = spread(DATASETS.build(cfg.test_dataloader.dataset), args.num_images)
     matrix = correlate(model, track(samples, "correlating", transient=True), args.stage)
     record = {"config": config, "checkpoint": checkpoint, "images": len(samples)}
     return record | asdict(Summary.of(matrix)), matrix
@@ -145,12 +134,10 @@ def main():
             "paper_range": PAPER_RANGE,
             "networks": records,
         }
-        with replacing(args.json) as partial:
-            partial.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+        write_json(args.json, report)
     if args.plot is not None:
         figure = draw_correlations((label(record), m) for record, m in studies)
-        with replacing(args.plot) as partial:
-            figure.savefig(partial, dpi=120)
+        write_figure(args.plot, figure)
 
 
 if __name__ == "__main__":

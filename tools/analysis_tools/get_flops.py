@@ -1,6 +1,5 @@
 """Print the MACs of a config's model by purpose, its parameters, and a reduction."""
 
-import json
 from pathlib import Path
 
 from prettytable import PrettyTable
@@ -8,7 +7,7 @@ from prettytable import PrettyTable
 from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.apis import build_model, input_size
 from mmseg_dynet.cli import config_parser, load_config
-from mmseg_dynet.files import replacing
+from mmseg_dynet.files import write_json
 
 
 def parse_args():
@@ -57,8 +56,7 @@ def main():
         table.add_row(["reduction, %", "", f"{reduction:.2f}"])
     print(table)
     if args.json is not None:
-        with replacing(args.json) as partial:
-            partial.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+        write_json(args.json, report)
 
 
 if __name__ == "__main__":

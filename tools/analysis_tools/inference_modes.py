@@ -4,7 +4,6 @@ A dynamic network averages all pixels that it sees to choose its kernels. The ta
 how far its mIoU and its coefficients move when it sees others than the whole image.
 """
 
-import json
 import logging
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from mmseg_dynet.analysis.inference_modes import (
 )
 from mmseg_dynet.apis import build_model, input_size
 from mmseg_dynet.cli import config_parser, load_config
-from mmseg_dynet.files import replacing
+from mmseg_dynet.files import write_json
 
 
 def parse_args():
@@ -92,8 +91,7 @@ def main():
         }
     print(table)
     if args.json is not None:
-        with replacing(args.json) as partial:
-            partial.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+        write_json(args.json, report)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Print every FLOPs figure of the DyNet paper beside the count of our network."""
 
-import json
 import sys
 from argparse import ArgumentParser
 from contextlib import redirect_stdout
@@ -9,7 +8,7 @@ from pathlib import Path
 # The host prints when it is imported; what is printed here may go into a file.
 with redirect_stdout(sys.stderr):
     from mmseg_dynet.analysis.paper import MARKDOWN_BLOCK, render, report
-    from mmseg_dynet.files import replacing
+    from mmseg_dynet.files import write_json
     from mmseg_dynet.markdown import update_block
 
 
@@ -33,8 +32,7 @@ def main():
     args = parse_args()
     print(render(markdown=args.markdown))
     if args.json is not None:
-        with replacing(args.json) as partial:
-            partial.write_text(json.dumps(report(), indent=2) + "\n", "utf-8")
+        write_json(args.json, report())
     for path in args.update:
         update_block(path, MARKDOWN_BLOCK, render(markdown=True))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmseg_dynet.analysis.benchmark import draw_sweep
 from mmseg_dynet.analysis.speed import BLOCKS
-from mmseg_dynet.files import replacing
+from mmseg_dynet.files import write_figure
 from mmseg_dynet.markdown import update_block
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,8 +21,7 @@ def main():
             update_block(ROOT / document, block, BLOCKS[block](BENCHMARKS))
     for path in BENCHMARKS.glob("sweep-*.json"):
         figure = draw_sweep(json.loads(path.read_text("utf-8")))
-        with replacing(ROOT / f"docs/images/{path.stem}.png") as partial:
-            figure.savefig(partial, dpi=100)
+        write_figure(ROOT / f"docs/images/{path.stem}.png", figure, dpi=100)
 
 
 if __name__ == "__main__":

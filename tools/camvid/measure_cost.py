@@ -3,7 +3,6 @@
 All arms take turns, with folded norms and in channels_last.
 """
 
-import json
 import shlex
 import sys
 from argparse import ArgumentParser
@@ -22,7 +21,7 @@ from mmseg_dynet.analysis.study import Cost
 from mmseg_dynet.apis import build_model
 from mmseg_dynet.cli import load_config
 from mmseg_dynet.deploy import optimize_for_inference
-from mmseg_dynet.files import replacing
+from mmseg_dynet.files import write_json
 
 SHAPE = (1, 3, 360, 480)
 
@@ -61,8 +60,7 @@ def main():
         "machine": describe_machine(),
         "command": shlex.join(["python", *sys.argv]),
     }
-    with replacing(args.json) as partial:
-        partial.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    write_json(args.json, report)
 
 
 if __name__ == "__main__":

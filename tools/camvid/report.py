@@ -14,7 +14,7 @@ from mmseg_dynet.analysis.study import (
     draw_curves,
     read_outcomes,
 )
-from mmseg_dynet.files import replacing
+from mmseg_dynet.files import write_figure
 from mmseg_dynet.markdown import update_block
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,8 +39,7 @@ def main():
         "camvid-curves.png": draw_curves(arms),
     }
     for name, figure in figures.items():
-        with replacing(IMAGES / name) as partial:
-            figure.savefig(partial, dpi=120)
+        write_figure(IMAGES / name, figure)
 
 
 if __name__ == "__main__":
