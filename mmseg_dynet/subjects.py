@@ -8,6 +8,7 @@ from mmseg_dynet.apis import build_model, input_size
 from mmseg_dynet.cli import load_config
 
 NUM_KERNELS = 6  # of the paper's networks
+DYNAMIC = "Dy-"  # in the names of those that are dynamic
 NUM_IMAGENET_CLASSES = 1000
 HELP = "path of a config (Python: it is executed), or one of: " + ", ".join(
     f'"{name}"' for name in NETWORKS
@@ -34,7 +35,8 @@ def build_subject(name: str, cfg_options: dict | None = None) -> tuple[nn.Module
     """
     if is_paper_network(name):
         init_default_scope("mmseg")
-        return NETWORKS[name].build(NUM_KERNELS).eval(), NUM_IMAGENET_CLASSES
+        num_kernels = NUM_KERNELS if DYNAMIC in name else None
+        return NETWORKS[name].build(num_kernels).eval(), NUM_IMAGENET_CLASSES
     cfg = load_config(name, cfg_options)
     return build_model(cfg), cfg.model.decode_head.num_classes
 

@@ -100,7 +100,9 @@ class Int8Linear(nn.Module):
         return weighted_sums(self.columns, rows, bags, x) + self.bias
 
 
-def weighted_sums(packed: Tensor, rows: Tensor, bags: Tensor, weights: Tensor):
+def weighted_sums(
+    packed: Tensor, rows: Tensor, bags: Tensor, weights: Tensor
+) -> Tensor:
     """Sum rows of a packed table, weighted, bag by bag.
 
     Args:
