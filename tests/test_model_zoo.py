@@ -10,8 +10,8 @@ from mmseg_dynet.markdown import read_block
 from mmseg_dynet.model_zoo import read_miou, render, segmentor_configs
 
 ROOT = Path(__file__).parents[1]
-TRAINED = "configs/fcn/r18-d16_fcn_1xb8-2k_camvid-240x320.py"
-UNTRAINED = "configs/fcn/dy-r18-d16_fcn_1xb8-2k_camvid-240x320.py"
+TRAINED = "configs/fcn/r18-d16_fcn_1xb4-2k_camvid-240x320.py"
+UNTRAINED = "configs/fcn/dy-r18-d16_fcn_1xb4-2k_camvid-240x320.py"
 
 
 # PSPNet's resized pools, of a feature map of 769 / 8 pixels.
@@ -51,6 +51,6 @@ def test_accuracy_comes_from_the_metafiles(root):
 
 
 def test_a_name_without_a_known_data_set_is_an_error(root):
-    (root / UNTRAINED).rename(root / "configs/fcn/dy-r18-d16_fcn_1xb8-2k_moon-240.py")
+    (root / UNTRAINED).rename(root / "configs/fcn/dy-r18-d16_fcn_1xb4-2k_moon-240.py")
     with pytest.raises(ValueError, match=r"moon-240\.py names none of cityscapes, cam"):
         render(root)

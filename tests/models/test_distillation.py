@@ -23,9 +23,9 @@ from mmseg_dynet.models.distillation import DistillationLoss
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs/fcn"
-TEACHER = CONFIGS / "r18-d16_fcn_1xb8-2k_camvid-240x320.py"
-PLAIN = CONFIGS / "dy-r18-d16_fcn_1xb8-2k_camvid-240x320.py"
-DISTILLED = CONFIGS / "dy-r18-d16_fcn-distilled_1xb8-2k_camvid-240x320.py"
+TEACHER = CONFIGS / "r18-d16_fcn_1xb4-2k_camvid-240x320.py"
+PLAIN = CONFIGS / "dy-r18-d16_fcn_1xb4-2k_camvid-240x320.py"
+DISTILLED = CONFIGS / "dy-r18-d16_fcn-distilled_1xb4-2k_camvid-240x320.py"
 SIZE = (32, 64)
 
 

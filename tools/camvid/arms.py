@@ -27,7 +27,7 @@ def static_twin(arm: str) -> str:
 
 def config_path(arm: str) -> str:
     """An arm's config, relative to the root of the repository."""
-    return f"configs/fcn/{CONFIGS[arm]}_fcn_1xb8-2k_camvid-240x320.py"
+    return f"configs/fcn/{CONFIGS[arm]}_fcn_1xb4-2k_camvid-240x320.py"
 
 
 def seeds(arm: str) -> range:

@@ -1,23 +1,22 @@
 # CamVid, 480x360 (360 high), in the 11 classes of the SegNet protocol. Laid out by
 # tools/dataset_converters/camvid.py. A config on this base says what is void in the
 # model as well: data_preprocessor.seg_pad_val = 11, and ignore_index = 11 in the
-# decode head and in each auxiliary head.
+# decode head and in each auxiliary head. There it may weigh the classes, too.
 dataset_type = "CamVidDataset"
 data_root = "data/camvid/"
 crop_size = (240, 320)
 ignore_index = 11
+# 1 / log(1.1 + p) of a class with the share p of all training pixels, scaled to a mean
+# of 1 over pixels: a pole counts 3.6 times as much as the road (ENet's rule, with 1.1
+# in place of its 1.02, which weighs 13 times).
+class_weight = [1.05, 0.87, 2.45, 0.72, 1.87, 1.4, 2.41, 2.42, 1.72, 2.53, 2.62]
 train_pipeline = [
     dict(type="SeedAugmentation"),
     dict(type="CheckFiles"),
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
     dict(type="CheckLabels", num_classes=11, ignore_index=ignore_index),
-    dict(
-        type="RandomResize",
-        scale=(480, 360),
-        ratio_range=(0.5, 2.0),
-        keep_ratio=True,
-    ),
+    dict(type="Resize", scale=(480, 360), keep_ratio=True),
     dict(
         type="RandomCrop",
         crop_size=crop_size,
@@ -25,7 +24,6 @@ train_pipeline = [
         ignore_index=ignore_index,
     ),
     dict(type="RandomFlip", prob=0.5),
-    dict(type="PhotoMetricDistortion"),
     dict(type="PackSegInputs"),
 ]
 test_pipeline = [
@@ -56,7 +54,7 @@ tta_pipeline = [
     ),
 ]
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type="ReplayableSampler"),

@@ -1,8 +1,8 @@
-_base_ = "./dy-r18-d16_fcn_1xb8-2k_camvid-240x320.py"
+_base_ = "./dy-r18-d16_fcn_1xb4-2k_camvid-240x320.py"
 model = dict(
     type="DistilledEncoderDecoder",
     teacher=dict(
-        config="{{ fileDirname }}/r18-d16_fcn_1xb8-2k_camvid-240x320.py",
+        config="{{ fileDirname }}/r18-d16_fcn_1xb4-2k_camvid-240x320.py",
         # Trained by whoever trains this: --cfg-options model.teacher.checkpoint=FILE
         checkpoint=None,
     ),

@@ -1,2 +1,0 @@
-_base_ = "./dy-r18-d16_fcn_1xb8-2k_camvid-240x320.py"
-model = dict(backbone=dict(num_kernels=1))
