@@ -53,6 +53,9 @@ measure benchmark fcn-r50-onnxruntime "$(config dy-r50-d8_fcn)" "$(config r50-d8
 measure benchmark fcn-r50-training "$(config dy-r50-d8_fcn)" "$(config r50-d8_fcn)" \
     --train --feature-fusion --shape 256 512 --batch 2
 
+measure training_cost training-cost "$(config dy-r50-d8_fcn)" "$(config r50-d8_fcn)" \
+    --measure --update docs/training_cost.md
+
 measure benchmark sweep-fcn-r18 "$(config dy-r18-d8_fcn)" "$(config r18-d8_fcn)" \
     --shape 128 256 256 512 384 768 512 1024 768 1536
 measure benchmark sweep-resnet50 Dy-ResNet50 ResNet50 --repeats 20 \

@@ -27,8 +27,6 @@ import torch.nn.functional as F
 from mmcv.cnn.bricks import Conv2dAdaptivePadding
 from mmseg.models.utils import resize
 from torch import Tensor, nn
-from torch._higher_order_ops.scan import scan
-from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule, Node
 from torch.nn.modules.utils import _pair
 
@@ -38,6 +36,15 @@ from mmseg_dynet.ops import DyConv2d
 
 from .fold_bn import fold_bn
 from .replace import replace_modules
+
+try:
+    from torch._higher_order_ops.scan import scan
+    from torch.export import Dim, ExportedProgram
+except ImportError as error:
+    raise ImportError(
+        f"export needs a newer torch than {torch.__version__}: {error}. "
+        "Run\n    pip install --upgrade torch"
+    ) from error
 
 OPSET = 18
 INPUT, OUTPUT = "images", "logits"

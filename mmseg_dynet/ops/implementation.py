@@ -16,6 +16,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+try:
+    from torch.compiler import is_compiling
+except ImportError:  # torch before 2.3
+    from torch._dynamo import is_compiling
+
 IMPLEMENTATIONS = ("grouped", "loop", "matmul", "feature_fusion")
 
 # Up to this many input values, oneDNN's fixed cost a call exceeds what its faster
@@ -76,7 +81,7 @@ def choose(x: Tensor, kernels: Tensor, groups: int) -> str:
     if one and not pointwise:
         return "grouped"
     # A graph that is compiled, exported or traced may hold for other sizes than x's.
-    graph = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    graph = is_compiling() or torch.jit.is_tracing()
     on_cpu = x.device.type == "cpu" and not graph
     if one:
         return "matmul" if on_cpu and 0 < x.numel() <= _SMALL else "grouped"

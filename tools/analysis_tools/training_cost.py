@@ -157,28 +157,25 @@ def measure(args: Namespace) -> tuple[list[dict], str, str]:
         torch.set_num_threads(args.threads)
     paths = {"static": args.vs, "dynamic": args.configs[0]}
     subjects = {side: build_subject(p, args.cfg_options) for side, p in paths.items()}
-    calls, macs = {}, {}
-    for (batch, *size), (side, (model, num_classes)) in product(
-        TIMED, subjects.items()
-    ):
-        x = torch.rand(batch, 3, *size)
-        calls[side, batch, *size] = training_call(model, x, num_classes)
-        macs[side, batch, *size] = batch * training_macs(model, tuple(size))
+    calls = {}
+    for (batch, *size), side in product(TIMED, paths):
+        (model, num_classes), x = subjects[side], torch.rand(batch, 3, *size)
+        calls[f"{side} {[*x.shape]}"] = training_call(model, x, num_classes)
     seconds = time_alternating(calls, args.repeats, warmup=1)
+
+    how = {"machine": describe_machine(), "command": shlex.join(["python", *sys.argv])}
     records = []
     for batch, *size in TIMED:
-        record = {**paths, "shape": [batch, 3, *size]}
-        for side in paths:
-            spread = Spread.of(seconds[side, batch, *size])
+        record = paths | {"shape": [batch, 3, *size]}
+        for side, (model, _) in subjects.items():
+            spread = Spread.of(seconds[f"{side} {record['shape']}"])
             record[f"{side}_ms"] = spread.median
             record[f"{side}_quartiles_ms"] = [spread.first, spread.third]
-            record[f"{side}_macs"] = macs[side, batch, *size]
+            record[f"{side}_macs"] = batch * training_macs(model, size)
         record["ratio"] = record["static_ms"] / record["dynamic_ms"]
         record["mac_ratio"] = record["static_macs"] / record["dynamic_macs"]
         record["mac_ratio_reached"] = record["ratio"] / record["mac_ratio"]
-        record["machine"] = describe_machine()
-        record["command"] = shlex.join(["python", *sys.argv])
-        records.append(record)
+        records.append(record | how)
     table = render_step_times(records, *EXTRAPOLATED)
     print(table)
     return records, TIMES_BLOCK, table

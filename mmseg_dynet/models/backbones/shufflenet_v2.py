@@ -13,12 +13,19 @@ import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmengine.model import Sequential
+from packaging.version import Version
 from torch import Tensor, nn
 
 from mmseg_dynet.models.branches import build_branch
 from mmseg_dynet.models.validation import check_choice, check_per_stage
 
 from .base import BATCH_NORM, InitCfg, StagedBackbone
+
+if Version(torch.__version__) < Version("2.2"):
+    # Its meta device, where networks are counted, lacks this operator.
+    torch.library.Library("aten", "IMPL").impl(
+        "channel_shuffle", lambda x, groups: torch.empty_like(x), "Meta"
+    )
 
 RELU = dict(type="ReLU")
 NUM_BRANCHES = 2
