@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # mmpretrain needs torchvision, and with it another build of torch.
 CLASSIFICATION_VENV ?= .venv-classification
+# The other family of the host has the same import names.
+OPENMMLAB_VENV ?= .venv-openmmlab
 # One pytest process a core; each gets one thread, so that they do not fight for it.
 WORKERS ?= 2
 
@@ -23,7 +25,8 @@ DEMO_DYNAMIC := configs/fcn/dy-$(DEMO_NAME).py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env demo camvid test test-kills test-classification lint format docs wheel clean
+.PHONY: help env demo camvid test test-kills test-classification test-openmmlab lint \
+	format docs wheel clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' \
@@ -54,6 +57,9 @@ camvid: $(VENV)/.env  ## Train all arms on CamVid, found in CAMVID=DIR; resumabl
 test-classification: $(CLASSIFICATION_VENV)/.classification  ## Test ImageNet pretraining, with mmpretrain
 	OMP_NUM_THREADS=1 $(CLASSIFICATION_VENV)/bin/python -m pytest \
 		--numprocesses $(WORKERS) tests/classification
+
+test-openmmlab: $(OPENMMLAB_VENV)/.openmmlab  ## Test with OpenMMLab's own packages and torch 2.1; builds mmcv
+	OMP_NUM_THREADS=1 $(OPENMMLAB_VENV)/bin/python -m pytest --numprocesses $(WORKERS)
 
 test: $(VENV)/.test  ## Run the test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS)
@@ -104,6 +110,19 @@ $(CLASSIFICATION_VENV)/.classification: $(PACKAGE_FILES) constraints/classificat
 	$(CLASSIFICATION_VENV)/bin/python -m pip --disable-pip-version-check install \
 		--constraint $(CLASSIFICATION_VENV)/constraints.txt \
 		--editable '.[onedl,classification,test]'
+	touch $@
+
+# mmcv has no wheel: its operators are compiled, beside the torch that they are for.
+$(OPENMMLAB_VENV)/.openmmlab: INSTALL := $(OPENMMLAB_VENV)/bin/python -m pip \
+	--disable-pip-version-check install --constraint $(OPENMMLAB_VENV)/constraints.txt
+$(OPENMMLAB_VENV)/.openmmlab: $(PACKAGE_FILES) constraints/openmmlab.txt
+	@$(MAKE) --no-print-directory VENV=$(OPENMMLAB_VENV) $(OPENMMLAB_VENV)/.python
+	grep -Ev '^(torch|numpy|opencv-python|setuptools)==' $(CONSTRAINTS) \
+		| cat - constraints/openmmlab.txt > $(OPENMMLAB_VENV)/constraints.txt
+	$(INSTALL) --upgrade setuptools wheel ninja numpy torch
+	MMCV_WITH_OPS=1 $(INSTALL) --no-build-isolation mmcv
+	$(INSTALL) --editable '.[openmmlab,deploy,test]'
+	$(INSTALL) --no-deps $(ORACLES)
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.python $(PACKAGE_FILES)

@@ -5,13 +5,27 @@ from pathlib import Path
 
 import pytest
 import torch
+from packaging.version import Version
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmseg_dynet.datasets.synthetic_streets import generate_synthetic_streets
 
+# The oldest torch computes and trains. It cannot compile or export whole networks, nor
+# read a checkpoint without running what is in it.
+OLD_TORCH = Version(torch.__version__) < Version("2.6")
+collect_ignore = ["deploy/test_export.py"] if OLD_TORCH else []
+
 # Tests are small, and run in as many processes as there are cores.
 torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests of what an old torch cannot do."""
+    skip = pytest.mark.skip(reason=f"torch {torch.__version__} is too old for it")
+    for item in items:
+        if OLD_TORCH and item.get_closest_marker("recent_torch"):
+            item.add_marker(skip)
 
 
 @pytest.fixture(scope="session")

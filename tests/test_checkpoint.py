@@ -107,6 +107,7 @@ def write(marker: Path) -> str:
     ids=["system", "exec", "partial", "getattr"],
 )
 @pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.recent_torch
 def test_code_is_refused_and_named(tmp_path, marker, make, refused, zipped):
     content = training_state()
     content["meta"]["extra"] = make(marker)
@@ -179,6 +180,7 @@ def test_weights_come_without_the_prefix_of_a_wrapper(tmp_path):
     assert read_weights(str(path)).keys() == {"a", "b.module.c"}
 
 
+@pytest.mark.recent_torch
 def test_all_of_mmengine_reads_safely_once_told_to(tmp_path, marker, safe_loading):
     torch.save({"x": Call(os.system, f"touch {marker}")}, tmp_path / "evil.pth")
     with pytest.raises(ValueError, match=r"posix\.system"):
@@ -186,6 +188,7 @@ def test_all_of_mmengine_reads_safely_once_told_to(tmp_path, marker, safe_loadin
     assert not marker.exists()
 
 
+@pytest.mark.recent_torch
 def test_a_built_model_runs_no_code(tmp_path, marker):
     torch.save({"x": Call(os.system, f"touch {marker}")}, tmp_path / "evil.pth")
     with pytest.raises(ValueError, match=r"posix\.system"):
@@ -194,6 +197,7 @@ def test_a_built_model_runs_no_code(tmp_path, marker):
 
 
 @pytest.mark.parametrize("tool", ["test.py", "train.py"])
+@pytest.mark.recent_torch
 def test_the_tools_run_no_code(tmp_path, marker, synthetic_streets, tool):
     content = training_state()
     content["meta"]["extra"] = Call(os.system, f"touch {marker}")

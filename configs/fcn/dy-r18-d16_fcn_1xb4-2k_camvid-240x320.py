@@ -6,14 +6,8 @@ _base_ = [
 ]
 model = dict(
     data_preprocessor=dict(size=(240, 320), seg_pad_val=11),
-    decode_head=dict(
-        num_classes=11,
-        ignore_index=11,
-        loss_decode=dict(class_weight={{_base_.class_weight}}),
-    ),
+    decode_head=dict(num_classes=11, ignore_index=11, loss_decode={{_base_.loss}}),
     auxiliary_head=dict(
-        num_classes=11,
-        ignore_index=11,
-        loss_decode=dict(class_weight={{_base_.class_weight}}),
+        num_classes=11, ignore_index=11, loss_decode={{_base_.auxiliary_loss}}
     ),
 )

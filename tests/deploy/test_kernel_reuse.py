@@ -294,6 +294,7 @@ def test_a_static_network_is_left_as_it_is():
         assert all(map(equal, map(network, frames), expected))
 
 
+@pytest.mark.recent_torch
 def test_a_compiled_network_has_two_graphs(network):
     frames = video(7)
     with KernelReuse(network, every=3):

@@ -199,6 +199,7 @@ def test_backbones_are_found_from_the_root_registry_and_its_children(case):
             assert registry.get(network.__name__) is network
 
 
+@pytest.mark.recent_torch
 def test_export_round_trip(case):
     torch.manual_seed(0)
     backbone = case.build_all_stages().eval()
@@ -216,6 +217,7 @@ def test_export_round_trip(case):
             torch.testing.assert_close(restored(image), backbone(image))
 
 
+@pytest.mark.recent_torch
 def test_compiles_without_graph_breaks(case):
     torch.manual_seed(0)
     backbone = case.build_all_stages().eval()

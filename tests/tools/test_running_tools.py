@@ -219,6 +219,7 @@ def exported(tmp_path_factory):
     return path, printed
 
 
+@pytest.mark.recent_torch
 def test_export_prints_the_difference_that_it_found(exported):
     path, printed = exported
     (difference,) = re.findall(r"difference at 1 x 3 x 64 x 96\s*\|\s*(\S+)", printed)
@@ -226,6 +227,7 @@ def test_export_prints_the_difference_that_it_found(exported):
     assert f"{path.stat().st_size / 1e6:.1f}" in printed
 
 
+@pytest.mark.recent_torch
 def test_a_model_that_differs_is_not_written(tmp_path):
     # A class is shifted once it is exported.
     script = (
@@ -248,12 +250,14 @@ def test_a_model_that_differs_is_not_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.recent_torch
 def test_export_wants_an_ending_that_it_knows(tmp_path):
     error = run_tool("deployment/export.py", DYNAMIC, "--out", tmp_path / "a.pb",
                      fails=True)  # fmt: skip
     assert "one of .onnx, .pt2" in " ".join(error.split())
 
 
+@pytest.mark.recent_torch
 def test_a_picture_is_segmented_without_torch_and_the_host(exported, tmp_path):
     model, _ = exported
     pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)

@@ -1,15 +1,22 @@
 # CamVid, 480x360 (360 high), in the 11 classes of the SegNet protocol. Laid out by
-# tools/dataset_converters/camvid.py. A config on this base says what is void in the
-# model as well: data_preprocessor.seg_pad_val = 11, and ignore_index = 11 in the
-# decode head and in each auxiliary head. There it may weigh the classes, too.
+# tools/dataset_converters/camvid.py. A config on this base says in the model as well
+# what is void: data_preprocessor.seg_pad_val = 11, and ignore_index = 11 in the decode
+# head and in each auxiliary head, whose losses are `loss` and `auxiliary_loss`.
 dataset_type = "CamVidDataset"
 data_root = "data/camvid/"
 crop_size = (240, 320)
 ignore_index = 11
-# 1 / log(1.1 + p) of a class with the share p of all training pixels, scaled to a mean
-# of 1 over pixels: a pole counts 3.6 times as much as the road (ENet's rule, with 1.1
-# in place of its 1.02, which weighs 13 times).
+# A class with the share p of all training pixels weighs 1 / log(1.1 + p), scaled to a
+# mean of 1 over pixels: a pole counts 3.6 times as much as the road (ENet's rule, whose
+# 1.02 makes it 13 times). The mean over the pixels of a batch is spelled out: in
+# OpenMMLab's "mean", void pixels and weights together are an index error.
+batch_size = 4
+mean = 1 / (batch_size * crop_size[0] * crop_size[1])
 class_weight = [1.05, 0.87, 2.45, 0.72, 1.87, 1.4, 2.41, 2.42, 1.72, 2.53, 2.62]
+loss = dict(class_weight=class_weight, reduction="sum", loss_weight=mean)
+auxiliary_loss = dict(
+    class_weight=class_weight, reduction="sum", loss_weight=0.4 * mean
+)
 train_pipeline = [
     dict(type="SeedAugmentation"),
     dict(type="CheckFiles"),
@@ -54,7 +61,7 @@ tta_pipeline = [
     ),
 ]
 train_dataloader = dict(
-    batch_size=4,
+    batch_size=batch_size,
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type="ReplayableSampler"),

@@ -23,9 +23,8 @@ from .base import BATCH_NORM, InitCfg, StagedBackbone
 
 if Version(torch.__version__) < Version("2.2"):
     # Its meta device, where networks are counted, lacks this operator.
-    torch.library.Library("aten", "IMPL").impl(
-        "channel_shuffle", lambda x, groups: torch.empty_like(x), "Meta"
-    )
+    _ATEN = torch.library.Library("aten", "IMPL")
+    _ATEN.impl("channel_shuffle", lambda x, groups: torch.empty_like(x), "Meta")
 
 RELU = dict(type="ReLU")
 NUM_BRANCHES = 2
