@@ -188,7 +188,12 @@ def parse(tool: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sys, "argv", [tool, *arguments])
     with monkeypatch.context() as context:
         context.syspath_prepend(path.parent)
-        names = runpy.run_path(str(path), run_name="document")
+        try:
+            names = runpy.run_path(str(path), run_name="document")
+        except ImportError as error:
+            if "needs a newer torch" in str(error):
+                pytest.skip(str(error))
+            raise
     if "parse_args" in names:
         names["parse_args"]()  # exits where it refuses
     else:

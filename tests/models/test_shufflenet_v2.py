@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmseg_dynet.models import ShuffleNetV2
+from mmseg_dynet.models.backbones import shufflenet_v2
 from mmseg_dynet.models.backbones.shufflenet_v2 import ProjectionUnit, ShuffleUnit
 
 CHANNELS = {
@@ -129,6 +130,13 @@ def test_unit_works_on_the_right_channels_and_interleaves_the_halves():
     unit.right = Negate()
     x = torch.arange(8.0).view(1, 8, 1, 1)
     assert unit(x).flatten().tolist() == [0, -4, 1, -5, 2, -6, 3, -7]
+
+
+def test_an_old_torch_interleaves_the_same(monkeypatch):
+    left, right = torch.randn(2, 2, 3, 4, 5)
+    expected = shufflenet_v2._join(left, right)
+    monkeypatch.setattr(shufflenet_v2, "DERIVATIVE_OF_SHUFFLE", False)
+    assert torch.equal(shufflenet_v2._join(left, right), expected)
 
 
 def test_first_unit_joins_what_both_branches_make_of_the_whole_input():

@@ -21,13 +21,10 @@ from mmseg_dynet.models.validation import check_choice, check_per_stage
 
 from .base import BATCH_NORM, InitCfg, StagedBackbone
 
-if Version(torch.__version__) < Version("2.2"):
-    # Its meta device, where networks are counted, lacks this operator.
-    _ATEN = torch.library.Library("aten", "IMPL")
-    _ATEN.impl("channel_shuffle", lambda x, groups: torch.empty_like(x), "Meta")
-
 RELU = dict(type="ReLU")
 NUM_BRANCHES = 2
+# Of torch's own operator, which keeps channels_last: torch 2.1 does not have it.
+DERIVATIVE_OF_SHUFFLE = Version(torch.__version__) >= Version("2.6")
 
 
 class ShuffleUnit(nn.Module):
@@ -254,4 +251,6 @@ def _spatial(channels: int, stride: int, dilation: int, groups: int) -> dict:
 
 def _join(left: Tensor, right: Tensor) -> Tensor:
     """Concatenate the branches' (B, .., H, W) and shuffle: interleave two halves."""
-    return F.channel_shuffle(torch.cat((left, right), dim=1), NUM_BRANCHES)
+    if DERIVATIVE_OF_SHUFFLE:
+        return F.channel_shuffle(torch.cat((left, right), dim=1), NUM_BRANCHES)
+    return torch.stack((left, right), dim=2).flatten(1, 2)
