@@ -133,7 +133,7 @@ def test_unit_works_on_the_right_channels_and_interleaves_the_halves():
 
 
 def test_an_old_torch_interleaves_the_same(monkeypatch):
-    left, right = torch.randn(2, 2, 3, 4, 5)
+    left, right = torch.randn(2, 3, 4, 5), torch.randn(2, 5, 4, 5)
     expected = shufflenet_v2._join(left, right)
     monkeypatch.setattr(shufflenet_v2, "DERIVATIVE_OF_SHUFFLE", False)
     assert torch.equal(shufflenet_v2._join(left, right), expected)

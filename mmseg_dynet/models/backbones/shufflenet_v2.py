@@ -251,6 +251,7 @@ def _spatial(channels: int, stride: int, dilation: int, groups: int) -> dict:
 
 def _join(left: Tensor, right: Tensor) -> Tensor:
     """Concatenate the branches' (B, .., H, W) and shuffle: interleave two halves."""
+    x = torch.cat((left, right), dim=1)
     if DERIVATIVE_OF_SHUFFLE:
-        return F.channel_shuffle(torch.cat((left, right), dim=1), NUM_BRANCHES)
-    return torch.stack((left, right), dim=2).flatten(1, 2)
+        return F.channel_shuffle(x, NUM_BRANCHES)
+    return x.unflatten(1, (NUM_BRANCHES, -1)).transpose(1, 2).flatten(1, 2)
