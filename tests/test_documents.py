@@ -21,11 +21,15 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from packaging.version import Version
 
 from mmseg_dynet.apis import build_model
 from mmseg_dynet.ops import DyConv2d
 
 ROOT = Path(__file__).parents[1]
+# Export needs a newer torch than the package: where it is old, the tool does not load.
+OLD_TORCH = Version(torch.__version__) < Version("2.6")
+NOT_LOADED = {"tools/deployment/export.py"} if OLD_TORCH else set()
 DOCUMENTS = {
     path.relative_to(ROOT).as_posix(): path
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -185,15 +189,12 @@ def parse(tool: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> N
         a for a in arguments if a.startswith("configs/") and not Path(a).exists()
     ]
     assert missing == []
+    if tool in NOT_LOADED:
+        return
     monkeypatch.setattr(sys, "argv", [tool, *arguments])
     with monkeypatch.context() as context:
         context.syspath_prepend(path.parent)
-        try:
-            names = runpy.run_path(str(path), run_name="document")
-        except ImportError as error:
-            if "needs a newer torch" in str(error):
-                pytest.skip(str(error))
-            raise
+        names = runpy.run_path(str(path), run_name="document")
     if "parse_args" in names:
         names["parse_args"]()  # exits where it refuses
     else:
