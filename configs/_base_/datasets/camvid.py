@@ -1,7 +1,6 @@
 # CamVid, 480x360 (360 high), in the 11 classes of the SegNet protocol. Laid out by
-# tools/dataset_converters/camvid.py. A config on this base says in the model as well
-# what is void: data_preprocessor.seg_pad_val = 11, and ignore_index = 11 in the decode
-# head and in each auxiliary head, whose losses are `loss` and `auxiliary_loss`.
+# tools/dataset_converters/camvid.py. What a model has to know of it, void included, is
+# in `camvid_model`: `model = {{_base_.camvid_model}}` in a config on this base.
 dataset_type = "CamVidDataset"
 data_root = "data/camvid/"
 crop_size = (240, 320)
@@ -13,9 +12,19 @@ ignore_index = 11
 batch_size = 4
 mean = 1 / (batch_size * crop_size[0] * crop_size[1])
 class_weight = [1.05, 0.87, 2.45, 0.72, 1.87, 1.4, 2.41, 2.42, 1.72, 2.53, 2.62]
-loss = dict(class_weight=class_weight, reduction="sum", loss_weight=mean)
-auxiliary_loss = dict(
-    class_weight=class_weight, reduction="sum", loss_weight=0.4 * mean
+loss = dict(class_weight=class_weight, reduction="sum")
+camvid_model = dict(
+    data_preprocessor=dict(size=crop_size, seg_pad_val=ignore_index),
+    decode_head=dict(
+        num_classes=11,
+        ignore_index=ignore_index,
+        loss_decode=dict(**loss, loss_weight=mean),
+    ),
+    auxiliary_head=dict(
+        num_classes=11,
+        ignore_index=ignore_index,
+        loss_decode=dict(**loss, loss_weight=0.4 * mean),
+    ),
 )
 train_pipeline = [
     dict(type="SeedAugmentation"),
