@@ -5,23 +5,22 @@ MMEngine reads checkpoints by ``torch.load(weights_only=False)``, at once or aft
 refusal. Here nothing is called but what rebuilds tensors, arrays and log histories.
 """
 
-import logging
 import re
 import sys
+import tarfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 
-import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner import CheckpointLoader
 from packaging.version import Version
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-# Earlier ones cannot allow single names, and their weights_only can be circumvented
-# (CVE-2025-32434).
+from . import restricted_pickle
+
+# The weights_only of earlier ones cannot be told what else to allow, and can be
+# circumvented (CVE-2025-32434).
 SAFE_TORCH = Version("2.6")
 
 
@@ -36,8 +35,6 @@ def use_safe_loading() -> None:
 
 def load_from_file(filename: str, map_location: object = None) -> dict:
     """Read a checkpoint file, running no code from it.
-
-    That holds with torch 2.6 or newer; with an older one, a warning is logged.
 
     Args:
         filename: Path of the file.
@@ -180,45 +177,25 @@ def _written(path: Path) -> int:
 
 
 def _load(path: Path, map_location: object) -> object:
+    # torch would unpack the one by another pickle module, and run the other.
+    if tarfile.is_tarfile(path) or _is_torchscript(path):
+        raise UnpicklingError("it is an archive of tar or TorchScript")
     if Version(torch.__version__) < SAFE_TORCH:
-        print_log(
-            f"torch {torch.__version__} may run code that {path} holds; torch "
-            f"{SAFE_TORCH} and newer do not",
-            logger="current",
-            level=logging.WARNING,
+        return torch.load(
+            path,
+            map_location=map_location,
+            pickle_module=restricted_pickle,
+            weights_only=False,
         )
-        return torch.load(path, map_location=map_location, weights_only=False)
-    with torch.serialization.safe_globals(_allowed()):
+    with torch.serialization.safe_globals(restricted_pickle.beyond_torch()):
         return torch.load(path, map_location=map_location, weights_only=True)
 
 
-def _allowed() -> list[type | tuple[Callable, str]]:
-    """What a checkpoint of MMEngine names, beyond what torch allows by itself."""
-    allowed = [
-        HistoryBuffer,
-        (_history_method, "builtins.getattr"),
-        np.ndarray,
-        np.dtype,
-        *{type(np.dtype(code)) for code in "?bhilqBHILQefd"},
-    ]
-    # A file written with NumPy 1 names the first module, with NumPy 2 the second.
-    core = getattr(np, "_core", None) or np.core
-    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        allowed += [
-            (core.multiarray._reconstruct, f"{module}._reconstruct"),
-            (core.multiarray.scalar, f"{module}.scalar"),
-        ]
-    return allowed
-
-
-def _history_method(owner: object, name: str) -> Callable:
-    """What ``getattr`` is called for in a history: its own statistics, as functions.
-
-    The real one would hand out any attribute of any allowed class.
-    """
-    if owner is HistoryBuffer and name in ("min", "max", "mean", "current"):
-        return getattr(HistoryBuffer, name)
-    raise UnpicklingError(f"GLOBAL getattr was called with {owner!r}, {name!r}")
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _resave(path: Path) -> str:

@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import load_from_local
+from packaging.version import Version
 
 from mmseg_dynet.apis import build_model
 from mmseg_dynet.checkpoint import (
@@ -54,6 +56,13 @@ def safe_loading() -> Iterator[None]:
     CheckpointLoader.register_scheme("", load_from_local, force=True)
 
 
+@pytest.fixture(params=["this", "old"])
+def any_torch(request, monkeypatch) -> None:
+    """Read by the torch that is installed, and as an old one has to."""
+    if request.param == "old":
+        monkeypatch.setattr("mmseg_dynet.checkpoint.SAFE_TORCH", Version("99"))
+
+
 def training_state() -> dict:
     """What MMEngine keeps of a training, small."""
     weights = OrderedDict({"backbone.weight": torch.arange(6.0).view(2, 3)})
@@ -73,7 +82,7 @@ def training_state() -> dict:
     )
 
 
-def test_all_of_a_training_is_read(tmp_path):
+def test_all_of_a_training_is_read(any_torch, tmp_path):
     path = tmp_path / "iter_2.pth"
     torch.save(training_state(), path)
     state, expected = load_from_file(str(path)), training_state()
@@ -107,8 +116,7 @@ def write(marker: Path) -> str:
     ids=["system", "exec", "partial", "getattr"],
 )
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.recent_torch
-def test_code_is_refused_and_named(tmp_path, marker, make, refused, zipped):
+def test_code_is_refused_and_named(any_torch, tmp_path, marker, make, refused, zipped):
     content = training_state()
     content["meta"]["extra"] = make(marker)
     path = tmp_path / "evil.pth"
@@ -139,7 +147,7 @@ def test_a_config_in_a_checkpoint_is_not_executed(tmp_path, marker):
 @pytest.mark.parametrize(
     "content", [b"", b"weights\n", b"\x80\x02}q\x00.", "cut", "zip"]
 )
-def test_what_is_no_whole_checkpoint_is_named(tmp_path, content):
+def test_what_is_no_whole_checkpoint_is_named(any_torch, tmp_path, content):
     path = tmp_path / "half.pth"
     if content == "cut":
         torch.save(training_state(), path)
@@ -154,7 +162,7 @@ def test_what_is_no_whole_checkpoint_is_named(tmp_path, content):
         load_from_file(str(path))
 
 
-def test_other_contents_and_other_errors_are_told_apart(tmp_path):
+def test_other_contents_and_other_errors_are_told_apart(any_torch, tmp_path):
     torch.save([torch.ones(2)], tmp_path / "list.pth")
     with pytest.raises(ValueError, match=r"list\.pth holds a list"):
         load_from_file(str(tmp_path / "list.pth"))
@@ -165,7 +173,7 @@ def test_other_contents_and_other_errors_are_told_apart(tmp_path):
         load_from_file(str(tmp_path / "good.pth"), "cuda:99")
 
 
-def test_older_formats_are_read(tmp_path):
+def test_older_formats_are_read(any_torch, tmp_path):
     path = tmp_path / "old.pth"
     torch.save(training_state(), path, _use_new_zipfile_serialization=False)
     assert torch.equal(
@@ -180,7 +188,6 @@ def test_weights_come_without_the_prefix_of_a_wrapper(tmp_path):
     assert read_weights(str(path)).keys() == {"a", "b.module.c"}
 
 
-@pytest.mark.recent_torch
 def test_all_of_mmengine_reads_safely_once_told_to(tmp_path, marker, safe_loading):
     torch.save({"x": Call(os.system, f"touch {marker}")}, tmp_path / "evil.pth")
     with pytest.raises(ValueError, match=r"posix\.system"):
@@ -188,7 +195,6 @@ def test_all_of_mmengine_reads_safely_once_told_to(tmp_path, marker, safe_loadin
     assert not marker.exists()
 
 
-@pytest.mark.recent_torch
 def test_a_built_model_runs_no_code(tmp_path, marker):
     torch.save({"x": Call(os.system, f"touch {marker}")}, tmp_path / "evil.pth")
     with pytest.raises(ValueError, match=r"posix\.system"):
@@ -197,7 +203,6 @@ def test_a_built_model_runs_no_code(tmp_path, marker):
 
 
 @pytest.mark.parametrize("tool", ["test.py", "train.py"])
-@pytest.mark.recent_torch
 def test_the_tools_run_no_code(tmp_path, marker, synthetic_streets, tool):
     content = training_state()
     content["meta"]["extra"] = Call(os.system, f"touch {marker}")
@@ -221,3 +226,18 @@ def test_the_tools_run_no_code(tmp_path, marker, synthetic_streets, tool):
     # The file is what it is said to be.
     pickle.loads(pickle.dumps(content["meta"]["extra"]))
     assert marker.exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*jit.* is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["tar", "TorchScript"])
+def test_archives_that_torch_reads_by_other_means_are_refused(
+    any_torch, tmp_path, kind
+):
+    path = tmp_path / "archive.pth"
+    if kind == "tar":
+        with tarfile.open(path, "w") as archive:
+            archive.add(CONFIG, "storages")
+    else:
+        torch.jit.trace(torch.nn.ReLU(), torch.ones(1)).save(path)
+    with pytest.raises(ValueError, match=r"archive\.pth is cut off, damaged or no"):
+        load_from_file(str(path))

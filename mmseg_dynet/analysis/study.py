@@ -1,6 +1,6 @@
 """Tables and pictures of a study: arms, each trained from several seeds."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -45,7 +45,7 @@ def read_outcomes(folder: Path) -> dict[str, list[Outcome]]:
 def arms_table(
     arms: Mapping[str, Sequence[Outcome]],
     costs: Mapping[str, Cost],
-    static_twin: Callable[[str], str],
+    static_twins: Mapping[str, str],
 ) -> str:
     """A row an arm: mean mIoU over seeds, each seed's, cost, and what is saved.
 
@@ -53,7 +53,7 @@ def arms_table(
         arms: Outcomes by arm.
         costs: Cost of each arm, in the order of the rows; arms without outcomes are
             rows without accuracy.
-        static_twin: From an arm to the one that it is measured against.
+        static_twins: Of each arm the one that it is measured against.
 
     Returns:
         A Markdown table.
@@ -70,7 +70,7 @@ def arms_table(
                 f"{mean(scores):.2f}" if scores else "-",
                 ", ".join(f"{score:.2f}" for score in scores),
                 f"{cost.gmacs:.2f}",
-                f"{100 * (1 - cost.gmacs / costs[static_twin(arm)].gmacs):.1f}",
+                f"{100 * (1 - cost.gmacs / costs[static_twins[arm]].gmacs):.1f}",
                 f"{cost.params:.2f}",
                 f"{cost.ms:.1f}",
             ]

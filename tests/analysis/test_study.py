@@ -49,7 +49,7 @@ def test_outcomes_are_by_arm_in_the_order_of_seeds(arms):
 
 
 def test_each_arm_has_a_row(arms):
-    assert cells(arms_table(arms, COSTS, lambda arm: "Res")) == [
+    assert cells(arms_table(arms, COSTS, dict.fromkeys(COSTS, "Res"))) == [
         ["Res", "48.00", "48.00", "10.00", "0.0", "11.00", "99.9"],
         ["Dy", "50.50", "51.00, 50.00", "3.00", "70.0", "20.00", "30.0"],
         ["Fix", "-", "", "2.50", "75.0", "3.00", "29.0"],
@@ -80,12 +80,12 @@ def test_pictures_show_each_seed(arms):
 def test_the_document_has_the_outcomes():
     """If not: python tools/camvid/report.py."""
     study = runpy.run_path(str(ROOT / "tools/camvid/arms.py"))
-    folder = ROOT / study["OUTCOMES"]
+    arms, folder = study["ARMS"], ROOT / study["OUTCOMES"]
     cost = json.loads((folder / "cost.json").read_text())
     costs = {arm: Cost(**values) for arm, values in cost["arms"].items()}
-    assert list(costs) == list(study["CONFIGS"])
-    expected = arms_table(read_outcomes(folder), costs, study["static_twin"])
+    assert list(costs) == list(arms)
+    twins = {name: arm.static_twin for name, arm in arms.items()}
+    expected = arms_table(read_outcomes(folder), costs, twins)
     found = read_block(ROOT / "docs/camvid.md", "camvid-arms")
     assert found == f"{expected}\n\nMilliseconds: {cost['machine']}."
-    for arm in costs:
-        assert (ROOT / study["config_path"](arm)).is_file()
+    assert all((ROOT / arm.config).is_file() for arm in arms.values())

@@ -28,7 +28,13 @@ def camvid(tmp_path):
     return root
 
 
-def study(tmp_path: Path, camvid: Path, iterations: int, *arguments: str):
+def study(
+    tmp_path: Path,
+    camvid: Path,
+    iterations: int,
+    *arguments: str,
+    arms=("Dy-ResNet18",),
+):
     small = [
         f"{split}_dataloader.{option}"
         for split in ("train", "val", "test")
@@ -40,7 +46,7 @@ def study(tmp_path: Path, camvid: Path, iterations: int, *arguments: str):
     ]
     return subprocess.run(
         [sys.executable, "-W", "ignore", "tools/camvid/train_arms.py",
-         "--arms", "Dy-ResNet18", "--out", tmp_path / "out",
+         "--arms", *arms, "--out", tmp_path / "out",
          "--work-dirs", tmp_path / "work", *arguments, "--cfg-options",
          f"train_cfg.max_iters={iterations}", "train_cfg.val_interval=1",
          "default_hooks.checkpoint.interval=1", "default_hooks.logger.interval=1",
@@ -75,3 +81,28 @@ def test_a_run_that_fails_is_named(tmp_path):
     message = " ".join(done.stderr.split())
     assert "dy-r18-d16-seed0 ended with exit status 1" in message
     assert not (tmp_path / "out").exists()
+
+
+def test_a_student_waits_for_its_teacher(camvid, tmp_path):
+    """Named first, with a free place beside it, and yet trained second."""
+    arms = ("Dy-ResNet18 (distilled)", "ResNet18")
+    options = ("--seeds", "4", "--jobs", "2")
+    done = study(tmp_path, camvid, 1, *options, arms=arms)
+    assert done.returncode == 0, done.stderr
+    student, teacher = (
+        json.loads((tmp_path / f"out/{name}-seed4.json").read_text())
+        for name in ("dy-r18-d16-distilled", "r18-d16")
+    )
+    checkpoint = tmp_path / "work/r18-d16-seed4/iter_1.pth"
+    assert f"model.teacher.checkpoint={checkpoint}" in student["command"]
+    assert "teacher" not in teacher["command"]
+    log = (tmp_path / "work/dy-r18-d16-distilled-seed4/output.txt").read_text()
+    assert "loss_distill" in log
+
+
+def test_a_missing_teacher_is_named_with_the_remedy(camvid, tmp_path):
+    done = study(tmp_path, camvid, 1, "--seeds", "4", arms=("Dy-ResNet18 (distilled)",))
+    assert done.returncode != 0
+    message = " ".join(done.stderr.split())
+    assert "r18-d16-seed4/iter_1.pth, the teacher, is missing" in message
+    assert "--arms ResNet18 --seeds 4" in message

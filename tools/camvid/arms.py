@@ -1,35 +1,48 @@
-"""The arms of the CamVid study: their configs, and from how many seeds each."""
+"""The arms of the CamVid study: what is trained, from how many seeds."""
 
-CONFIGS = {
-    "ResNet18": "r18-d16",
-    "Dy-ResNet18": "dy-r18-d16",
-    "Fix-ResNet18": "fix-r18-d16",
-    "Dy-ResNet18 (g_t=1)": "dy-r18-g1-d16",
-    "Dy-ResNet18 (g_t=2)": "dy-r18-g2-d16",
-    "Dy-ResNet18 (g_t=4)": "dy-r18-g4-d16",
-    "ResNet50": "r50-d16",
-    "Dy-ResNet50": "dy-r50-d16",
-    "Fix-ResNet50": "fix-r50-d16",
-}
-NUM_SEEDS = {"ResNet18": 3, "Dy-ResNet18": 3, "Fix-ResNet18": 3}  # of others: 1
+from dataclasses import dataclass
+
 OUTCOMES = "benchmarks/camvid"
 
 
-def short_name(arm: str) -> str:
-    """An arm's name in file names."""
-    return CONFIGS[arm]
+@dataclass(frozen=True)
+class Arm:
+    """What is compared.
+
+    Attributes:
+        network: The first part of its config's name.
+        static_twin: The arm that it is measured against.
+        num_seeds: How often it is trained: from the seeds 0, 1, ...
+        teacher: The arm whose network of the same seed it learns from, if any.
+    """
+
+    network: str
+    static_twin: str
+    num_seeds: int = 1
+    teacher: str | None = None
+
+    @property
+    def config(self) -> str:
+        """Path of its config, relative to the root of the repository."""
+        return f"configs/fcn/{self.network}_1xb4-2k_camvid-240x320.py"
+
+    @property
+    def file_name(self) -> str:
+        """How its files are called."""
+        return self.network.replace("_fcn", "")
 
 
-def static_twin(arm: str) -> str:
-    """The static arm that an arm is measured against."""
-    return "ResNet50" if "ResNet50" in arm else "ResNet18"
-
-
-def config_path(arm: str) -> str:
-    """An arm's config, relative to the root of the repository."""
-    return f"configs/fcn/{CONFIGS[arm]}_fcn_1xb4-2k_camvid-240x320.py"
-
-
-def seeds(arm: str) -> range:
-    """The seeds that an arm is trained from."""
-    return range(NUM_SEEDS.get(arm, 1))
+ARMS = {
+    "ResNet18": Arm("r18-d16_fcn", "ResNet18", num_seeds=3),
+    "Dy-ResNet18": Arm("dy-r18-d16_fcn", "ResNet18", num_seeds=3),
+    "Fix-ResNet18": Arm("fix-r18-d16_fcn", "ResNet18", num_seeds=3),
+    "Dy-ResNet18 (g_t=1)": Arm("dy-r18-g1-d16_fcn", "ResNet18"),
+    "Dy-ResNet18 (g_t=2)": Arm("dy-r18-g2-d16_fcn", "ResNet18"),
+    "Dy-ResNet18 (g_t=4)": Arm("dy-r18-g4-d16_fcn", "ResNet18"),
+    "Dy-ResNet18 (distilled)": Arm(
+        "dy-r18-d16_fcn-distilled", "ResNet18", teacher="ResNet18"
+    ),
+    "ResNet50": Arm("r50-d16_fcn", "ResNet50"),
+    "Dy-ResNet50": Arm("dy-r50-d16_fcn", "ResNet50"),
+    "Fix-ResNet50": Arm("fix-r50-d16_fcn", "ResNet50"),
+}

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from arms import CONFIGS, OUTCOMES, config_path
+from arms import ARMS, OUTCOMES
 
 from mmseg_dynet.analysis.benchmark import inference_call
 from mmseg_dynet.analysis.complexity import count_complexity
@@ -41,21 +41,21 @@ def main():
     torch.set_num_threads(args.threads)
     x = torch.rand(SHAPE).to(memory_format=torch.channels_last)
     macs, params, calls = {}, {}, {}
-    for arm in CONFIGS:
-        model = build_model(load_config(config_path(arm)))
-        macs[arm] = count_complexity(model, SHAPE).macs
-        params[arm] = sum(p.numel() for p in model.parameters())
-        calls[arm] = inference_call(optimize_for_inference(model), x)
+    for name, arm in ARMS.items():
+        model = build_model(load_config(arm.config))
+        macs[name] = count_complexity(model, SHAPE).macs
+        params[name] = sum(p.numel() for p in model.parameters())
+        calls[name] = inference_call(optimize_for_inference(model), x)
     costs = {
-        arm: Cost(
-            gmacs=macs[arm] / 1e9,
-            params=params[arm] / 1e6,
+        name: Cost(
+            gmacs=macs[name] / 1e9,
+            params=params[name] / 1e6,
             ms=1e3 * median(seconds),
         )
-        for arm, seconds in time_alternating(calls, args.repeats).items()
+        for name, seconds in time_alternating(calls, args.repeats).items()
     }
     report = {
-        "arms": {arm: asdict(cost) for arm, cost in costs.items()},
+        "arms": {name: asdict(cost) for name, cost in costs.items()},
         "shape": SHAPE,
         "machine": describe_machine(),
         "command": shlex.join(["python", *sys.argv]),

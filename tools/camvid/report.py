@@ -4,7 +4,7 @@ import json
 from argparse import ArgumentParser
 from pathlib import Path
 
-from arms import CONFIGS, OUTCOMES, static_twin
+from arms import ARMS, OUTCOMES
 
 from mmseg_dynet.analysis.study import (
     Cost,
@@ -25,18 +25,19 @@ IMAGES = ROOT / "docs/images"
 def main():
     ArgumentParser(description=__doc__).parse_args()
     found = read_outcomes(ROOT / OUTCOMES)
-    arms = {arm: found[arm] for arm in CONFIGS if arm in found}
+    outcomes = {name: found[name] for name in ARMS if name in found}
+    twins = {name: arm.static_twin for name, arm in ARMS.items()}
     cost = json.loads((ROOT / OUTCOMES / "cost.json").read_text("utf-8"))
-    costs = {arm: Cost(**values) for arm, values in cost["arms"].items()}
+    costs = {name: Cost(**values) for name, values in cost["arms"].items()}
     machine = f"Milliseconds: {cost['machine']}."
-    table = arms_table(arms, costs, static_twin)
+    table = arms_table(outcomes, costs, twins)
     update_block(DOCUMENT, "camvid-arms", f"{table}\n\n{machine}")
-    if not arms:
+    if not outcomes:
         return  # nothing is trained yet
-    update_block(DOCUMENT, "camvid-classes", classes_table(arms))
+    update_block(DOCUMENT, "camvid-classes", classes_table(outcomes))
     figures = {
-        "camvid-cost.png": draw_accuracy_over_cost(arms, costs),
-        "camvid-curves.png": draw_curves(arms),
+        "camvid-cost.png": draw_accuracy_over_cost(outcomes, costs),
+        "camvid-curves.png": draw_curves(outcomes),
     }
     for name, figure in figures.items():
         write_figure(IMAGES / name, figure)

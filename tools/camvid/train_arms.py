@@ -10,13 +10,12 @@ import shlex
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
 
 import torch
-from arms import CONFIGS, OUTCOMES, config_path, seeds, short_name
+from arms import ARMS, OUTCOMES
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -41,25 +40,24 @@ class Run:
 
     @property
     def name(self) -> str:
-        return f"{short_name(self.arm)}-seed{self.seed}"
+        return f"{ARMS[self.arm].file_name}-seed{self.seed}"
 
     @property
     def config(self) -> str:
-        return config_path(self.arm)
+        return ARMS[self.arm].config
 
-    def command(self, work_dir: Path, options: Sequence[str]) -> list[str]:
-        return [
-            "python", "tools/train.py", self.config, "--resume",
-            "--work-dir", str(work_dir),
-            "--cfg-options", f"randomness.seed={self.seed}", *options,
-        ]  # fmt: skip
+    @property
+    def teacher(self) -> "Run | None":
+        """The run whose network this one learns from."""
+        teacher = ARMS[self.arm].teacher
+        return None if teacher is None else Run(teacher, self.seed)
 
 
 def parse_args():
     parser = ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--arms", nargs="+", choices=CONFIGS, default=list(CONFIGS), metavar="ARM",
-        help=f"which (default: all): {', '.join(CONFIGS)}",
+        "--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM",
+        help=f"which (default: all): {', '.join(ARMS)}",
     )  # fmt: skip
     parser.add_argument(
         "--seeds", type=int, nargs="+",
@@ -86,18 +84,41 @@ def parse_args():
     return args
 
 
+def max_iters(run: Run, args: Namespace) -> int:
+    """How long a run trains."""
+    options = {}
+    if args.cfg_options:
+        parsed = config_parser("").parse_args(["--cfg-options", *args.cfg_options])
+        options = parsed.cfg_options
+    return load_config(run.config, options).train_cfg.max_iters
+
+
+def find_checkpoint(run: Run, args: Namespace) -> Path:
+    """The weights that a run ended with."""
+    path = args.work_dirs / run.name / f"iter_{max_iters(run, args)}.pth"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}, the teacher, is missing: train it with --arms {run.arm} --seeds "
+            f"{run.seed}, after deleting {args.out / run.name}.json if that is there"
+        )
+    return path
+
+
 class Job:
     """A run that is under way in a process of its own."""
 
     def __init__(self, run: Run, args: Namespace, bars: Progress) -> None:
         self.run, self.args, self.bars = run, args, bars
         self.work_dir = args.work_dirs / run.name
-        options = {}
-        if args.cfg_options:
-            parsed = config_parser("").parse_args(["--cfg-options", *args.cfg_options])
-            options = parsed.cfg_options
-        self.max_iters = load_config(run.config, options).train_cfg.max_iters
-        self.command = run.command(self.work_dir, args.cfg_options)
+        self.max_iters = max_iters(run, args)
+        self.command = [
+            "python", "tools/train.py", run.config, "--resume",
+            "--work-dir", str(self.work_dir),
+            "--cfg-options", f"randomness.seed={run.seed}", *args.cfg_options,
+        ]  # fmt: skip
+        if run.teacher is not None:
+            checkpoint = find_checkpoint(run.teacher, args)
+            self.command.append(f"model.teacher.checkpoint={checkpoint}")
         self.bar = bars.add_task(run.name, total=self.max_iters, note="")
         self.work_dir.mkdir(parents=True, exist_ok=True)
         self.output = self.work_dir / "output.txt"
@@ -141,12 +162,22 @@ def git_commit() -> str:
     return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
 
+def pop_ready(waiting: list[Run], jobs: list[Job]) -> Run | None:
+    """Take the first run whose teacher is not waiting or under way itself."""
+    unfinished = {*waiting, *(job.run for job in jobs)}
+    for run in waiting:
+        if run.teacher not in unfinished:
+            waiting.remove(run)
+            return run
+    return None
+
+
 def main():
     args = parse_args()
     waiting = [
         run
         for arm in args.arms
-        for run in (Run(arm, s) for s in args.seeds or seeds(arm))
+        for run in (Run(arm, s) for s in args.seeds or range(ARMS[arm].num_seeds))
         if not (args.out / f"{run.name}.json").is_file()
     ]
     # Runs side by side share the cores instead of fighting for them.
@@ -163,8 +194,8 @@ def main():
     ) as bars:
         try:
             while waiting or jobs:
-                while waiting and len(jobs) < args.jobs:
-                    jobs.append(Job(waiting.pop(0), args, bars))
+                while len(jobs) < args.jobs and (run := pop_ready(waiting, jobs)):
+                    jobs.append(Job(run, args, bars))
                 sleep(POLL_SECONDS)
                 jobs = [job for job in jobs if not job.has_ended()]
         finally:
