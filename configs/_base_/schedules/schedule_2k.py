@@ -8,7 +8,7 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=0.02, begin=0, end=50, by_epoch=False),
     dict(type="CosineAnnealingLR", eta_min=0.0, begin=50, end=2000, by_epoch=False),
 ]
-train_cfg = dict(max_iters=2000, val_interval=200)
+train_cfg = dict(max_iters=2000, val_begin=1000, val_interval=200)
 default_hooks = dict(
     logger=dict(interval=20),
     checkpoint=dict(interval=100, max_keep_ckpts=2),
