@@ -20,6 +20,7 @@ from mmseg_dynet.ops import DyConv2d
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from prettytable import PrettyTable
 
 NUM_BINS = 1000  # of the histograms that quantiles are read from
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -148,6 +149,31 @@ def average(layers: Mapping[str, CoefficientSummary]) -> dict[str, float]:
     }
 
 
+def tabulate(report: Mapping) -> "PrettyTable":
+    """A row a layer, and one for all.
+
+    Args:
+        report: As ``tools/analysis_tools/coefficients.py --json`` writes it: the
+            "average" of :func:`average`, and "layers", the fields of each summary.
+    """
+    from prettytable import PrettyTable  # not above, as in draw_coefficients
+
+    layers = report["layers"]
+    table = PrettyTable(
+        ["layer", "K", "mean", *(f"{level:.0%}" for level in QUANTILES),
+         "between-image std", "share of std, %", "dead, %", "saturated, %"], align="r",
+    )  # fmt: skip
+    table.align["layer"] = "l"
+    table.title = (
+        f"coefficients over {next(iter(layers.values()))['num_images']} images"
+    )
+    for name, layer in layers.items():
+        quantiles = [f"{value:.3f}" for value in layer["quantiles"].values()]
+        table.add_row(_row(name, layer["num_kernels"], quantiles, layer))
+    table.add_row(_row("all", "", [""] * len(QUANTILES), report["average"]))
+    return table
+
+
 def draw_coefficients(layers: Mapping[str, CoefficientSummary]) -> "Figure":
     """Plot layers: how coefficients lie, vary from image to image, and saturate.
 
@@ -169,6 +195,17 @@ def draw_coefficients(layers: Mapping[str, CoefficientSummary]) -> "Figure":
     panels[0].set_yticks(rows, list(layers), fontsize=7)
     panels[0].set_ylim(len(layers) - 0.5, -0.5)
     return figure
+
+
+def _row(
+    name: str, num_kernels: object, quantiles: list[str], scalars: Mapping
+) -> list[object]:
+    shares = ("between_image_share", "dead", "saturated")
+    return [
+        name, num_kernels, f"{scalars['mean']:.3f}", *quantiles,
+        f"{scalars['between_image_std']:.4f}",
+        *(f"{100 * scalars[share]:.1f}" for share in shares),
+    ]  # fmt: skip
 
 
 def _draw_distribution(

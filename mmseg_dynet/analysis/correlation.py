@@ -16,12 +16,14 @@ Shape legend: B images in the batch, C channels, H and W height and width of the
 Source: arXiv 2004.10694.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from prettytable import PrettyTable
 from torch import Tensor
 
 # Of |r|. An edge belongs to the bin above it.
@@ -150,6 +152,39 @@ class Summary:
             paper_share=float(np.mean((low <= r) & (r <= high))),
             mean_magnitude=float(np.abs(r).mean()),
         )
+
+
+def label(record: Mapping) -> str:
+    """What a network is called: after its "config" and its "checkpoint"."""
+    return f"{Path(record['config']).stem}, {Path(record['checkpoint']).stem}"
+
+
+def tabulate(report: Mapping) -> PrettyTable:
+    """A row a network.
+
+    Args:
+        report: As ``tools/analysis_tools/correlation.py --json`` writes it: the
+            "stage", and "networks", each with the fields of :class:`Summary`, what it
+            is called after (:func:`label`) and how many "images" it saw.
+    """
+    bins = BIN_NAMES[::-1]
+    low, high = PAPER_RANGE
+    rows = PrettyTable(
+        ["", "images", "channels", "constant", "pairs", *(f"{b}, %" for b in bins),
+         f"{low} .. {high}, %", "mean |r|"], align="r",
+    )  # fmt: skip
+    rows.title = (
+        f"correlations between channels, output {report['stage']} of the backbone"
+    )
+    rows.align[""] = "l"
+    for record in report["networks"]:
+        shares = [record["shares"][b] for b in bins] + [record["paper_share"]]
+        rows.add_row([
+            label(record), record["images"], record["channels"], record["constant"],
+            record["pairs"], *(f"{100 * share:.1f}" for share in shares),
+            f"{record['mean_magnitude']:.3f}",
+        ])  # fmt: skip
+    return rows
 
 
 def draw_correlations(networks: Iterable[tuple[str, np.ndarray]]) -> Figure:

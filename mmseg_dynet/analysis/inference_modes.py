@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from statistics import fmean
 
 import torch
@@ -21,6 +22,7 @@ from mmengine.config import ConfigDict
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
 from mmseg.models.segmentors import BaseSegmentor
+from prettytable import PrettyTable
 from rich.progress import track
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -110,6 +112,30 @@ def compare_inference_modes(
     for name, mode in _other_modes(model, crop_size, reuse).items():
         results[name] = result(run(mode, name))
     return results
+
+
+def tabulate(report: Mapping) -> PrettyTable:
+    """A row a mode.
+
+    Args:
+        report: As ``tools/analysis_tools/inference_modes.py --json`` writes it.
+    """
+    (height, width), stride = report["crop"], report["stride"]
+    table = PrettyTable(
+        ["", "mIoU, %", "vs whole image", "coefficients, mean abs. change"], align="r"
+    )
+    table.title = (
+        f"{Path(report['config']).stem}, {report['images']} images, crop {height} x "
+        f"{width}, stride {stride[0]} x {stride[1]}"
+    )
+    table.align[""] = "l"
+    for name, mode in report["modes"].items():
+        moved = mode["coefficient_difference"]
+        table.add_row([
+            name, f"{mode['metrics']['mIoU']:.2f}", f"{mode['mIoU_change']:+.2f}",
+            "-" if moved is None else f"{moved:.4f}",
+        ])  # fmt: skip
+    return table
 
 
 def sliding_stride(crop_size: tuple[int, int]) -> tuple[int, int]:

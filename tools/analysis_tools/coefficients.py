@@ -6,7 +6,6 @@ saturated kernels: coefficient below 0.05, or above 0.95, on every image.
 """
 
 from argparse import Namespace
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,16 +14,15 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
-from prettytable import PrettyTable
 from rich.progress import track
 from torch.utils.data import DataLoader
 
 from mmseg_dynet.analysis.coefficients import (
-    QUANTILES,
     CoefficientRecorder,
     CoefficientSummary,
     average,
     draw_coefficients,
+    tabulate,
 )
 from mmseg_dynet.apis import build_model, spread
 from mmseg_dynet.cli import config_parser, load_config
@@ -69,40 +67,17 @@ def record(args: Namespace) -> dict[str, CoefficientSummary]:
     return recorder.summarize()
 
 
-def tabulate(layers: Mapping[str, CoefficientSummary]) -> PrettyTable:
-    table = PrettyTable(
-        ["layer", "K", "mean", *(f"{level:.0%}" for level in QUANTILES),
-         "between-image std", "share of std, %", "dead, %", "saturated, %"], align="r",
-    )  # fmt: skip
-    table.align["layer"] = "l"
-    table.title = f"coefficients over {next(iter(layers.values())).num_images} images"
-    for name, layer in layers.items():
-        quantiles = [f"{value:.3f}" for value in layer.quantiles.values()]
-        table.add_row(row(name, layer.num_kernels, quantiles, layer.scalars()))
-    table.add_row(row("all", "", [""] * len(QUANTILES), average(layers)))
-    return table
-
-
-def row(name: str, num_kernels: object, quantiles: list[str], scalars: dict) -> list:
-    shares = ("between_image_share", "dead", "saturated")
-    return [
-        name, num_kernels, f"{scalars['mean']:.3f}", *quantiles,
-        f"{scalars['between_image_std']:.4f}",
-        *(f"{100 * scalars[share]:.1f}" for share in shares),
-    ]  # fmt: skip
-
-
 def main():
     args = parse_args()
     layers = record(args)
-    print(tabulate(layers))
+    report = {
+        "config": args.config,
+        "checkpoint": args.checkpoint,
+        "average": average(layers),
+        "layers": {name: asdict(layer) for name, layer in layers.items()},
+    }
+    print(tabulate(report))
     if args.json is not None:
-        report = {
-            "config": args.config,
-            "checkpoint": args.checkpoint,
-            "average": average(layers),
-            "layers": {name: asdict(layer) for name, layer in layers.items()},
-        }
         write_json(args.json, report)
     if args.plot is not None:
         write_figure(args.plot, draw_coefficients(layers))

@@ -15,18 +15,18 @@ import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import DATASETS
-from prettytable import PrettyTable
 from rich.progress import track
 from torch import Tensor, nn
 
 from mmseg_dynet.analysis.correlation import (
     BIN_EDGES,
     BIN_LEGEND,
-    BIN_NAMES,
     PAPER_RANGE,
     ChannelCorrelation,
     Summary,
     draw_correlations,
+    label,
+    tabulate,
 )
 from mmseg_dynet.apis import build_model, spread
 from mmseg_dynet.cli import config_parser, load_config
@@ -95,45 +95,21 @@ def study(config: str, checkpoint: str, args: Namespace) -> tuple[dict, np.ndarr
     return record | asdict(Summary.of(matrix)), matrix
 
 
-def label(record: dict) -> str:
-    return f"{Path(record['config']).stem}, {Path(record['checkpoint']).stem}"
-
-
-def table(records: list[dict], stage: int) -> PrettyTable:
-    bins = BIN_NAMES[::-1]
-    low, high = PAPER_RANGE
-    rows = PrettyTable(
-        ["", "images", "channels", "constant", "pairs", *(f"{b}, %" for b in bins),
-         f"{low} .. {high}, %", "mean |r|"], align="r",
-    )  # fmt: skip
-    rows.title = f"correlations between channels, output {stage} of the backbone"
-    rows.align[""] = "l"
-    for record in records:
-        shares = [record["shares"][b] for b in bins] + [record["paper_share"]]
-        rows.add_row([
-            label(record), record["images"], record["channels"], record["constant"],
-            record["pairs"], *(f"{100 * share:.1f}" for share in shares),
-            f"{record['mean_magnitude']:.3f}",
-        ])  # fmt: skip
-    return rows
-
-
 def main():
     args = parse_args()
     networks = [(args.config, args.checkpoint)]
     if args.vs is not None:
         networks.append(args.vs)
     studies = [study(*network, args) for network in networks]
-    records = [record for record, _ in studies]
-    print(table(records, args.stage))
+    report = {
+        "stage": args.stage,
+        "bin_edges": BIN_EDGES,
+        "paper_range": PAPER_RANGE,
+        "networks": [record for record, _ in studies],
+    }
+    print(tabulate(report))
     print(BIN_LEGEND)
     if args.json is not None:
-        report = {
-            "stage": args.stage,
-            "bin_edges": BIN_EDGES,
-            "paper_range": PAPER_RANGE,
-            "networks": records,
-        }
         write_json(args.json, report)
     if args.plot is not None:
         figure = draw_correlations((label(record), m) for record, m in studies)

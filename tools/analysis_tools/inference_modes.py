@@ -11,12 +11,12 @@ from mmengine.device import get_device
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
-from prettytable import PrettyTable
 
 from mmseg_dynet.analysis.inference_modes import (
     WHOLE,
     compare_inference_modes,
     sliding_stride,
+    tabulate,
 )
 from mmseg_dynet.apis import build_model, input_size
 from mmseg_dynet.cli import config_parser, load_config
@@ -59,37 +59,22 @@ def main():
     evaluator = Evaluator(cfg.test_evaluator)
     results = compare_inference_modes(model, dataset, evaluator, crop_size, args.reuse)
 
-    height, width = crop_size
-    stride = sliding_stride(crop_size)
-    table = PrettyTable(
-        ["", "mIoU, %", "vs whole image", "coefficients, mean abs. change"], align="r"
-    )
-    table.title = (
-        f"{Path(args.config).stem}, {len(dataset)} images, crop {height} x {width}, "
-        f"stride {stride[0]} x {stride[1]}"
-    )
-    table.align[""] = "l"
     report = {
         "config": args.config,
         "checkpoint": args.checkpoint,
         "images": len(dataset),
         "crop": crop_size,
-        "stride": stride,
-        "modes": {},
+        "stride": sliding_stride(crop_size),
+        "modes": {
+            name: {
+                "metrics": result.metrics,
+                "mIoU_change": result.metrics["mIoU"] - results[WHOLE].metrics["mIoU"],
+                "coefficient_difference": result.coefficient_difference,
+            }
+            for name, result in results.items()
+        },
     }
-    for name, result in results.items():
-        change = result.metrics["mIoU"] - results[WHOLE].metrics["mIoU"]
-        moved = result.coefficient_difference
-        table.add_row([
-            name, f"{result.metrics['mIoU']:.2f}", f"{change:+.2f}",
-            "-" if moved is None else f"{moved:.4f}",
-        ])  # fmt: skip
-        report["modes"][name] = {
-            "metrics": result.metrics,
-            "mIoU_change": change,
-            "coefficient_difference": moved,
-        }
-    print(table)
+    print(tabulate(report))
     if args.json is not None:
         write_json(args.json, report)
 
