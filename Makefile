@@ -52,7 +52,9 @@ camvid: $(VENV)/.env  ## Train all arms on CamVid, found in CAMVID=DIR; resumabl
 	$(BIN)/python tools/dataset_converters/camvid.py "$(CAMVID)" --symlink
 	$(BIN)/python tools/camvid/train_arms.py --jobs $(WORKERS)
 	$(BIN)/python tools/camvid/measure_cost.py
+	PYTHON=$(BIN)/python tools/camvid/analyze.sh
 	$(BIN)/python tools/camvid/report.py
+	$(BIN)/python tools/analysis_tools/model_zoo.py
 
 test-classification: $(CLASSIFICATION_VENV)/.classification  ## Test ImageNet pretraining, with mmpretrain
 	OMP_NUM_THREADS=1 $(CLASSIFICATION_VENV)/bin/python -m pytest \

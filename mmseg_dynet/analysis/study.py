@@ -92,6 +92,73 @@ def classes_table(arms: Mapping[str, Sequence[Outcome]]) -> str:
     return str(table)
 
 
+def modes_table(arms: Mapping[str, Sequence[Mapping]]) -> str:
+    """A row a mode of inference, a column an arm: mean mIoU over seeds.
+
+    Args:
+        arms: By arm, what ``tools/analysis_tools/inference_modes.py --json`` wrote for
+            each seed.
+
+    Returns:
+        A Markdown table; "-" where an arm does not have the mode. The last column is
+        by how much the coefficients moved from those of the whole image, the mean over
+        the dynamic networks.
+    """
+    modes = dict.fromkeys(m for reports in arms.values() for m in reports[0]["modes"])
+    table = PrettyTable(["mIoU, %", *arms, "coefficients moved"], align="r")
+    table.align["mIoU, %"] = "l"
+    table.set_style(TableStyle.MARKDOWN)
+    for mode in modes:
+        found = {
+            arm: [report["modes"][mode] for report in reports]
+            for arm, reports in arms.items()
+            if mode in reports[0]["modes"]
+        }
+        moved = [
+            result["coefficient_difference"]
+            for results in found.values()
+            for result in results
+            if result["coefficient_difference"] is not None
+        ]
+        scores = {
+            arm: mean(result["metrics"]["mIoU"] for result in results)
+            for arm, results in found.items()
+        }
+        table.add_row(
+            [
+                mode,
+                *(f"{scores[arm]:.2f}" if arm in scores else "-" for arm in arms),
+                f"{mean(moved):.4f}" if moved else "-",
+            ]
+        )
+    return str(table)
+
+
+def model_entry(outcomes: Sequence[Outcome]) -> dict:
+    """An arm's entry in a ``metafile.yml``, in the format of OpenMMLab's model index.
+
+    Args:
+        outcomes: Of one arm, at least one.
+
+    Returns:
+        Its mIoU is the mean over seeds. There are no weights to name.
+    """
+    config = outcomes[0].config
+    score = round(mean(outcome.val_mIoU for outcome in outcomes), 2)
+    return {
+        "Name": Path(config).stem,
+        "Config": config,
+        "Metadata": {"Training Data": "CamVid", "Seeds": len(outcomes)},
+        "Results": [
+            {
+                "Task": "Semantic Segmentation",
+                "Dataset": "CamVid val",
+                "Metrics": {"mIoU": score},
+            }
+        ],
+    }
+
+
 def draw_accuracy_over_cost(
     arms: Mapping[str, Sequence[Outcome]], costs: Mapping[str, Cost]
 ) -> Figure:
@@ -109,6 +176,8 @@ def draw_accuracy_over_cost(
     over_time.legend(fontsize=7)
     for axes in (over_macs, over_time):
         axes.grid(alpha=0.3, which="both")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
     return figure
 
 

@@ -16,15 +16,25 @@ def class_shares(dataset: BaseSegDataset) -> dict[str, float]:
         The share of each class in the pixels that are not ignored; the sum is 1.
 
     Raises:
-        ValueError: No pixel is labelled with a class.
+        ValueError: No pixel is labelled with a class, or one with a label that is
+            neither a class nor ignored.
     """
     names = dataset.metainfo["classes"]
     load = LoadAnnotations()
     pixels = np.zeros(len(names), dtype=np.int64)
     for index in track(range(len(dataset)), "label maps", transient=True):
-        labels = load(dataset.get_data_info(index))["gt_seg_map"]
-        labels = labels[labels != dataset.ignore_index]
-        pixels += np.bincount(labels, minlength=256)[: len(names)]
+        sample = load(dataset.get_data_info(index))
+        labels = sample["gt_seg_map"]
+        counts = np.bincount(
+            labels[labels != dataset.ignore_index], minlength=len(names)
+        )
+        if len(counts) > len(names):
+            raise ValueError(
+                f"{sample['seg_map_path']} holds the label {len(counts) - 1}: allowed "
+                f"are 0 to {len(names) - 1} and {dataset.ignore_index}, which is "
+                "ignored; prepare the label maps, or correct the data set's classes"
+            )
+        pixels += counts
     if not pixels.any():
         raise ValueError(
             f"none of {len(dataset)} label maps has a pixel of the classes "

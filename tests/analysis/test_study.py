@@ -1,10 +1,10 @@
 """Tables and pictures of a study say what its outcomes say."""
 
-import json
 import runpy
 from pathlib import Path
 
 import pytest
+from mmengine.fileio import load
 
 from mmseg_dynet.analysis.outcome import Outcome
 from mmseg_dynet.analysis.study import (
@@ -13,6 +13,8 @@ from mmseg_dynet.analysis.study import (
     classes_table,
     draw_accuracy_over_cost,
     draw_curves,
+    model_entry,
+    modes_table,
     read_outcomes,
 )
 from mmseg_dynet.markdown import read_block
@@ -77,15 +79,41 @@ def test_pictures_show_each_seed(arms):
     assert lines == [(20.0, 48.0), (20.0, 50.0), (20.0, 51.0)]
 
 
-def test_the_document_has_the_outcomes():
+def test_modes_are_means_over_seeds():
+    def report(**modes: tuple[float, float | None]) -> dict:
+        return {
+            "modes": {
+                name: {"metrics": {"mIoU": score}, "coefficient_difference": moved}
+                for name, (score, moved) in modes.items()
+            }
+        }
+
+    arms = {
+        "Res": [report(whole=(50.0, None)), report(whole=(53.0, None))],
+        "Dy": [report(whole=(48.0, 0.0), kept=(47.0, 0.01)),
+               report(whole=(49.0, 0.0), kept=(44.0, 0.02))],
+    }  # fmt: skip
+    assert cells(modes_table(arms)) == [
+        ["whole", "51.50", "48.50", "0.0000"],
+        ["kept", "-", "45.50", "0.0150"],
+    ]
+
+
+def test_an_entry_of_the_metafile_has_the_mean(arms):
+    entry = model_entry(arms["Dy"])
+    assert entry["Config"] == arms["Dy"][0].config
+    assert entry["Results"][0]["Metrics"] == {"mIoU": 50.5}
+    assert entry["Metadata"]["Seeds"] == 2
+
+
+def test_documents_and_metafile_have_the_outcomes(monkeypatch):
     """If not: python tools/camvid/report.py."""
-    study = runpy.run_path(str(ROOT / "tools/camvid/arms.py"))
-    arms, folder = study["ARMS"], ROOT / study["OUTCOMES"]
-    cost = json.loads((folder / "cost.json").read_text())
-    costs = {arm: Cost(**values) for arm, values in cost["arms"].items()}
-    assert list(costs) == list(arms)
-    twins = {name: arm.static_twin for name, arm in arms.items()}
-    expected = arms_table(read_outcomes(folder), costs, twins)
-    found = read_block(ROOT / "docs/camvid.md", "camvid-arms")
-    assert found == f"{expected}\n\nMilliseconds: {cost['machine']}."
+    monkeypatch.syspath_prepend(str(ROOT / "tools/camvid"))
+    report = runpy.run_path(str(ROOT / "tools/camvid/report.py"))
+    arms = report["ARMS"]
+    assert list(report["read_costs"]()[0]) == list(arms)
+    for (document, name), content in report["blocks"]().items():
+        assert read_block(document, name) == content
+    assert load(str(ROOT / "model-index.yml"))["Import"] == ["configs/fcn/metafile.yml"]
+    assert load(str(report["METAFILE"])) == {"Models": report["models"]()}
     assert all((ROOT / arm.config).is_file() for arm in arms.values())

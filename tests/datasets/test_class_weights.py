@@ -39,14 +39,15 @@ def test_reduce_zero_label_makes_the_first_class_void(dataset):
     assert class_shares(built) == {"car": 1.0}
 
 
-def test_ignored_class(dataset):
-    built = dataset(metainfo=dict(classes=("road", "car")), ignore_index=0)
-    assert class_shares(built) == {"road": 0.0, "car": 1.0}
+def test_a_label_without_a_class_is_an_error_that_names_the_file(dataset):
+    built = dataset(metainfo=dict(classes=("road",)))
+    with pytest.raises(ValueError, match=r"0\.png holds the label 1: allowed"):
+        class_shares(built)
 
 
 def test_maps_without_any_class_are_an_error(dataset):
-    built = dataset(metainfo=dict(classes=("road",)), ignore_index=0)
-    with pytest.raises(ValueError, match="none of 2 label maps has a pixel of the cla"):
+    built = dataset(metainfo=dict(classes=("road", "car")), ignore_index=0, indices=[1])
+    with pytest.raises(ValueError, match="none of 1 label maps has a pixel of the cla"):
         class_shares(built)
 
 

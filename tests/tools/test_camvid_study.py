@@ -46,9 +46,9 @@ def study(
     ]
     return subprocess.run(
         [sys.executable, "-W", "ignore", "tools/camvid/train_arms.py",
-         "--arms", *arms, "--out", tmp_path / "out",
-         "--work-dirs", tmp_path / "work", *arguments, "--cfg-options",
+         "--arms", *arms, "--work-dirs", tmp_path / "work", *arguments, "--cfg-options",
          f"train_cfg.max_iters={iterations}", "train_cfg.val_interval=1",
+         "train_cfg.val_begin=1",
          "default_hooks.checkpoint.interval=1", "default_hooks.logger.interval=1",
          "train_dataloader.batch_size=2", *small],
         env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT,
@@ -56,23 +56,36 @@ def study(
     )  # fmt: skip
 
 
-def test_a_run_is_resumed_recorded_and_then_skipped(camvid, tmp_path):
-    assert study(tmp_path, camvid, 1, "--seeds", "4").returncode == 0
-    path = tmp_path / "out/dy-r18-d16-seed4.json"
-    first = json.loads(path.read_text())
-    path.unlink()
+def test_a_run_is_recorded_then_skipped_and_resumed(camvid, tmp_path):
     assert study(tmp_path, camvid, 2, "--seeds", "4").returncode == 0
+    folder = tmp_path / "work/dy-r18-d16-seed4"
+    path = folder / "outcome.json"
     outcome = json.loads(path.read_text())
-    assert [step for step, _ in first["curve"]] == [1]
     assert [step for step, _ in outcome["curve"]] == [1, 2]
-    assert outcome["curve"][0] == first["curve"][0]
     assert outcome["curve"][1][1] == outcome["val_mIoU"]
     assert len(outcome["class_IoU"]) == 11
     assert "randomness.seed=4" in outcome["command"]
     assert outcome["seconds"] > 0
-    # A third time there is nothing to do, whatever the options.
-    assert study(tmp_path, camvid, 3, "--seeds", "4").returncode == 0
-    assert json.loads(path.read_text()) == outcome
+
+    # Again: there is nothing to do.
+    written = path.stat().st_mtime_ns
+    assert study(tmp_path, camvid, 2, "--seeds", "4").returncode == 0
+    assert path.stat().st_mtime_ns == written
+    # With other options it is not the same run.
+    done = study(tmp_path, camvid, 3, "--seeds", "4")
+    assert done.returncode != 0
+    assert "was begun by" in done.stderr and "--work-dirs" in done.stderr
+
+    # As if it had been killed in its last validation, with its last checkpoint there.
+    path.unlink()
+    (log,) = folder.glob("*/vis_data/scalars.json")
+    records = log.read_text().splitlines(keepends=True)
+    assert "mIoU" in records[-1]
+    log.write_text("".join(records[:-1]))
+    assert (folder / "iter_2.pth").is_file()
+    assert study(tmp_path, camvid, 2, "--seeds", "4").returncode == 0
+    again = json.loads(path.read_text())
+    assert again | {"seconds": 0} == outcome | {"seconds": 0}
 
 
 def test_a_run_that_fails_is_named(tmp_path):
@@ -80,7 +93,7 @@ def test_a_run_that_fails_is_named(tmp_path):
     assert done.returncode != 0
     message = " ".join(done.stderr.split())
     assert "dy-r18-d16-seed0 ended with exit status 1" in message
-    assert not (tmp_path / "out").exists()
+    assert not [*tmp_path.glob("work/*/outcome.json")]
 
 
 def test_a_student_waits_for_its_teacher(camvid, tmp_path):
@@ -90,7 +103,7 @@ def test_a_student_waits_for_its_teacher(camvid, tmp_path):
     done = study(tmp_path, camvid, 1, *options, arms=arms)
     assert done.returncode == 0, done.stderr
     student, teacher = (
-        json.loads((tmp_path / f"out/{name}-seed4.json").read_text())
+        json.loads((tmp_path / f"work/{name}-seed4/outcome.json").read_text())
         for name in ("dy-r18-d16-distilled", "r18-d16")
     )
     checkpoint = tmp_path / "work/r18-d16-seed4/iter_1.pth"
@@ -104,5 +117,5 @@ def test_a_missing_teacher_is_named_with_the_remedy(camvid, tmp_path):
     done = study(tmp_path, camvid, 1, "--seeds", "4", arms=("Dy-ResNet18 (distilled)",))
     assert done.returncode != 0
     message = " ".join(done.stderr.split())
-    assert "r18-d16-seed4/iter_1.pth, the teacher, is missing" in message
+    assert "r18-d16-seed4/iter_1.pth, the teacher of dy-r18-d16-distilled" in message
     assert "--arms ResNet18 --seeds 4" in message

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-OUTCOMES = "benchmarks/camvid"
+RESULTS = "benchmarks/camvid"
+OUTCOME = "outcome.json"  # of a run, in its work dir
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from arms import ARMS, OUTCOMES
+from arms import ARMS, RESULTS
 
 from mmseg_dynet.analysis.benchmark import inference_call
 from mmseg_dynet.analysis.complexity import count_complexity
@@ -31,7 +31,7 @@ def parse_args():
     parser.add_argument("--threads", type=int, default=2, help="default: 2")
     parser.add_argument("--repeats", type=int, default=20, help="default: 20")
     parser.add_argument(
-        "--json", type=Path, default=Path(OUTCOMES, "cost.json"), metavar="FILE"
+        "--json", type=Path, default=Path(RESULTS, "cost.json"), metavar="FILE"
     )
     return parser.parse_args()
 

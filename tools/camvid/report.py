@@ -1,46 +1,124 @@
-"""Write tables and plots of the CamVid study from the outcomes of its runs."""
+"""Gather the outcomes of the CamVid study; write its tables, plots and metafile.
+
+Outcomes of runs in --work-dirs are copied to benchmarks/camvid/. Everything is written
+from what is there then.
+"""
 
 import json
 from argparse import ArgumentParser
 from pathlib import Path
 
-from arms import ARMS, OUTCOMES
+from arms import ARMS, OUTCOME, RESULTS
+from mmengine.fileio import dump
+from prettytable import PrettyTable, TableStyle
 
+from mmseg_dynet.analysis import coefficients, correlation
+from mmseg_dynet.analysis.outcome import Outcome
 from mmseg_dynet.analysis.study import (
     Cost,
     arms_table,
     classes_table,
     draw_accuracy_over_cost,
     draw_curves,
+    model_entry,
+    modes_table,
     read_outcomes,
 )
-from mmseg_dynet.files import write_figure
+from mmseg_dynet.files import replacing, write_figure
 from mmseg_dynet.markdown import update_block
 
 ROOT = Path(__file__).resolve().parents[2]
+RESULTS_DIR = ROOT / RESULTS
+README = ROOT / "README.md"
 DOCUMENT = ROOT / "docs/camvid.md"
 IMAGES = ROOT / "docs/images"
+METAFILE = ROOT / "configs/fcn/metafile.yml"
+MAIN_ARMS = ("ResNet18", "Dy-ResNet18", "Fix-ResNet18")  # of the README's table
+# What analyze.sh writes for seed 0 of two networks.
+FINDINGS = {"coefficients": coefficients.tabulate, "correlation": correlation.tabulate}
+
+
+def read_json(name: str) -> dict:
+    return json.loads((RESULTS_DIR / f"{name}.json").read_text("utf-8"))
+
+
+def as_markdown(table: PrettyTable) -> str:
+    table.set_style(TableStyle.MARKDOWN)
+    return str(table)
+
+
+def read_costs() -> tuple[dict[str, Cost], str]:
+    """The cost of each arm, and the machine that it was measured on."""
+    report = read_json("cost")
+    costs = {name: Cost(**values) for name, values in report["arms"].items()}
+    return costs, report["machine"]
+
+
+def read_arms() -> dict[str, list[Outcome]]:
+    """The outcomes of the arms that are trained, in the order of ARMS."""
+    found = read_outcomes(RESULTS_DIR)
+    return {name: found[name] for name in ARMS if name in found}
+
+
+def read_modes() -> dict[str, list[dict]]:
+    """What analyze.sh found of each seed's modes of inference, by arm."""
+    return {
+        name: [
+            json.loads(path.read_text("utf-8"))
+            for path in sorted(RESULTS_DIR.glob(f"modes/{arm.file_name}-seed*.json"))
+        ]
+        for name, arm in ((name, ARMS[name]) for name in MAIN_ARMS)
+    }
+
+
+def blocks() -> dict[tuple[Path, str], str]:
+    """The generated blocks, by the documents that they are in and their names."""
+    outcomes, (costs, machine) = read_arms(), read_costs()
+    twins = {name: arm.static_twin for name, arm in ARMS.items()}
+    all_arms = arms_table(outcomes, costs, twins)
+    main_arms = arms_table(outcomes, {name: costs[name] for name in MAIN_ARMS}, twins)
+    findings = {name: tabulate(read_json(name)) for name, tabulate in FINDINGS.items()}
+    return {
+        (README, "camvid-arms"): main_arms,
+        (DOCUMENT, "camvid-arms"): f"{all_arms}\n\nMilliseconds: {machine}.",
+        (DOCUMENT, "camvid-classes"): classes_table(outcomes),
+        (DOCUMENT, "camvid-modes"): modes_table(read_modes()),
+        **{(DOCUMENT, f"camvid-{n}"): as_markdown(t) for n, t in findings.items()},
+    }
+
+
+def models() -> list[dict]:
+    """The entries of the metafile."""
+    return [model_entry(outcomes) for outcomes in read_arms().values()]
+
+
+def parse_args():
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--work-dirs", type=Path, default=ROOT / "work_dirs/camvid", metavar="DIR",
+        help="where train_arms.py trained (default: work_dirs/camvid)",
+    )  # fmt: skip
+    return parser.parse_args()
+
+
+def gather(work_dirs: Path) -> None:
+    for path in work_dirs.glob(f"*/{OUTCOME}"):
+        outcome = Outcome.read(path)
+        if outcome.arm in ARMS:
+            name = f"{ARMS[outcome.arm].file_name}-seed{outcome.seed}.json"
+            outcome.write(RESULTS_DIR / name)
 
 
 def main():
-    ArgumentParser(description=__doc__).parse_args()
-    found = read_outcomes(ROOT / OUTCOMES)
-    outcomes = {name: found[name] for name in ARMS if name in found}
-    twins = {name: arm.static_twin for name, arm in ARMS.items()}
-    cost = json.loads((ROOT / OUTCOMES / "cost.json").read_text("utf-8"))
-    costs = {name: Cost(**values) for name, values in cost["arms"].items()}
-    machine = f"Milliseconds: {cost['machine']}."
-    table = arms_table(outcomes, costs, twins)
-    update_block(DOCUMENT, "camvid-arms", f"{table}\n\n{machine}")
-    if not outcomes:
-        return  # nothing is trained yet
-    update_block(DOCUMENT, "camvid-classes", classes_table(outcomes))
-    figures = {
-        "camvid-cost.png": draw_accuracy_over_cost(outcomes, costs),
-        "camvid-curves.png": draw_curves(outcomes),
-    }
-    for name, figure in figures.items():
-        write_figure(IMAGES / name, figure)
+    args = parse_args()
+    gather(args.work_dirs)
+    for (document, name), content in blocks().items():
+        update_block(document, name, content)
+    with replacing(METAFILE) as partial:
+        dump({"Models": models()}, partial, file_format="yaml", sort_keys=False)
+    outcomes, (costs, _) = read_arms(), read_costs()
+    write_figure(IMAGES / "camvid-cost.png", draw_accuracy_over_cost(outcomes, costs))
+    write_figure(IMAGES / "camvid-curves.png", draw_curves(outcomes))
 
 
 if __name__ == "__main__":

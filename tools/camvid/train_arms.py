@@ -1,12 +1,14 @@
 """Train each arm of the CamVid study that has no outcome yet, going on where it was.
 
 A run is tools/train.py on the arm's config, from a seed. It can be interrupted at any
-time; what it came to is one JSON file. Images are expected in data/camvid:
-tools/dataset_converters/camvid.py lays them out.
+time; what it came to is outcome.json in its work dir. Images are expected in
+data/camvid: tools/dataset_converters/camvid.py lays them out.
 """
 
+import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
@@ -15,7 +17,7 @@ from pathlib import Path
 from time import sleep
 
 import torch
-from arms import ARMS, OUTCOMES
+from arms import ARMS, OUTCOME
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -27,7 +29,9 @@ from rich.progress import (
 from mmseg_dynet.analysis.machine import describe_machine
 from mmseg_dynet.analysis.outcome import Outcome, read_log, summarize
 from mmseg_dynet.cli import config_parser, load_config
+from mmseg_dynet.files import write_json
 
+ORIGIN = "origin.json"  # in a work dir: its command, and the commit of the code
 POLL_SECONDS = 5
 
 
@@ -65,11 +69,7 @@ def parse_args():
     )  # fmt: skip
     parser.add_argument(
         "--work-dirs", type=Path, default=Path("work_dirs/camvid"), metavar="DIR",
-        help="logs and checkpoints (default: work_dirs/camvid)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--out", type=Path, default=Path(OUTCOMES), metavar="DIR",
-        help="outcomes, one JSON file a run (default: benchmarks/camvid)",
+        help="outcomes, logs and checkpoints (default: work_dirs/camvid)",
     )  # fmt: skip
     parser.add_argument(
         "--jobs", type=int, default=1, help="runs at the same time (default: 1)"
@@ -93,38 +93,98 @@ def max_iters(run: Run, args: Namespace) -> int:
     return load_config(run.config, options).train_cfg.max_iters
 
 
-def find_checkpoint(run: Run, args: Namespace) -> Path:
-    """The weights that a run ended with."""
-    path = args.work_dirs / run.name / f"iter_{max_iters(run, args)}.pth"
+def work_dir(run: Run, args: Namespace) -> Path:
+    return args.work_dirs / run.name
+
+
+def last_checkpoint(run: Run, args: Namespace) -> Path:
+    """The weights that a run ends with."""
+    return work_dir(run, args) / f"iter_{max_iters(run, args)}.pth"
+
+
+def command(run: Run, args: Namespace) -> list[str]:
+    """What trains a run."""
+    words = [
+        "python", "tools/train.py", run.config, "--resume",
+        "--work-dir", str(work_dir(run, args)),
+        "--cfg-options", f"randomness.seed={run.seed}", *args.cfg_options,
+    ]  # fmt: skip
+    if run.teacher is not None:
+        words.append(f"model.teacher.checkpoint={last_checkpoint(run.teacher, args)}")
+    return words
+
+
+def read_origin(run: Run, args: Namespace) -> dict[str, str] | None:
+    """What the run was first started with, or None if it never was.
+
+    Raises:
+        ValueError: It was another command.
+    """
+    path = work_dir(run, args) / ORIGIN
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}, the teacher, is missing: train it with --arms {run.arm} --seeds "
-            f"{run.seed}, after deleting {args.out / run.name}.json if that is there"
+        return None
+    origin = json.loads(path.read_text("utf-8"))
+    wanted = shlex.join(command(run, args))
+    if origin["command"] != wanted:
+        raise ValueError(
+            f"{path.parent} was begun by\n  {origin['command']}\nand not by\n  "
+            f"{wanted}\nName another folder with --work-dirs"
         )
-    return path
+    return origin
+
+
+def list_runs(args: Namespace) -> list[Run]:
+    """The runs that are asked for and have no outcome.
+
+    Raises:
+        FileNotFoundError: The teacher of one is neither among them nor trained.
+        ValueError: The work dir of one is another's.
+    """
+    asked = [
+        Run(arm, seed)
+        for arm in args.arms
+        for seed in args.seeds or range(ARMS[arm].num_seeds)
+    ]
+    runs = [
+        run
+        for run in dict.fromkeys(asked)
+        if not (work_dir(run, args) / OUTCOME).is_file()
+    ]
+    for run in asked:
+        read_origin(run, args)
+    for run in runs:
+        if run.teacher is None or run.teacher in runs:
+            continue
+        if not last_checkpoint(run.teacher, args).is_file():
+            raise FileNotFoundError(
+                f"{last_checkpoint(run.teacher, args)}, the teacher of {run.name}, is "
+                f"missing: train it with --arms {run.teacher.arm} --seeds {run.seed}"
+            )
+    return runs
 
 
 class Job:
     """A run that is under way in a process of its own."""
 
     def __init__(self, run: Run, args: Namespace, bars: Progress) -> None:
-        self.run, self.args, self.bars = run, args, bars
-        self.work_dir = args.work_dirs / run.name
+        self.run, self.bars = run, bars
+        self.work_dir = work_dir(run, args)
         self.max_iters = max_iters(run, args)
-        self.command = [
-            "python", "tools/train.py", run.config, "--resume",
-            "--work-dir", str(self.work_dir),
-            "--cfg-options", f"randomness.seed={run.seed}", *args.cfg_options,
-        ]  # fmt: skip
-        if run.teacher is not None:
-            checkpoint = find_checkpoint(run.teacher, args)
-            self.command.append(f"model.teacher.checkpoint={checkpoint}")
+        self.origin = read_origin(run, args)
+        if self.origin is None:
+            words = shlex.join(command(run, args))
+            self.origin = {"command": words, "commit": git_commit()}
+            write_json(self.work_dir / ORIGIN, self.origin)
+        # Written before the last validation: a run that was killed in it has to get
+        # there again, from the checkpoint before.
+        last_checkpoint(run, args).unlink(missing_ok=True)
         self.bar = bars.add_task(run.name, total=self.max_iters, note="")
-        self.work_dir.mkdir(parents=True, exist_ok=True)
         self.output = self.work_dir / "output.txt"
         with self.output.open("a") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *self.command[1:]], stdout=output, stderr=output
+                [sys.executable, *command(run, args)[1:]],
+                stdout=output,
+                stderr=output,
             )
 
     def has_ended(self) -> bool:
@@ -148,12 +208,11 @@ class Job:
             arm=self.run.arm,
             config=self.run.config,
             seed=self.run.seed,
-            commit=git_commit(),
             machine=describe_machine(),
-            command=shlex.join(self.command),
+            **self.origin,
             **summary,
         )
-        outcome.write(self.args.out / f"{self.run.name}.json")
+        outcome.write(self.work_dir / OUTCOME)
         return True
 
 
@@ -174,16 +233,12 @@ def pop_ready(waiting: list[Run], jobs: list[Job]) -> Run | None:
 
 def main():
     args = parse_args()
-    waiting = [
-        run
-        for arm in args.arms
-        for run in (Run(arm, s) for s in args.seeds or range(ARMS[arm].num_seeds))
-        if not (args.out / f"{run.name}.json").is_file()
-    ]
+    waiting = list_runs(args)
     # Runs side by side share the cores instead of fighting for them.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, os.cpu_count() // args.jobs)))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # for the record
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as Ctrl-C: by `finally`
     jobs: list[Job] = []
     with Progress(
         TextColumn("{task.description}"),
@@ -201,6 +256,8 @@ def main():
         finally:
             for job in jobs:  # if one has failed, or the user has had enough
                 job.process.terminate()
+            for job in jobs:
+                job.process.wait()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ ignore_index = 11
 # From tools/analysis_tools/class_weights.py: a pole counts 3.4 times as much as the
 # road (10 times in ENet, whose rule it is). The mean over the pixels of a batch is
 # spelled out: in OpenMMLab's "mean", void pixels and weights together are an index
-# error.
+# error. So another batch_size has to be written here, not on the command line.
 batch_size = 4
 mean = 1 / (batch_size * crop_size[0] * crop_size[1])
 class_weight = [0.98, 0.81, 2.28, 0.67, 1.74, 1.3, 2.24, 2.25, 1.6, 2.36, 2.43]
