@@ -2,26 +2,29 @@
 
 A checkpoint is a pickle, and reading a pickle calls whatever functions it names.
 MMEngine reads checkpoints by ``torch.load(weights_only=False)``, at once or after a
-refusal. Here nothing is called but what rebuilds tensors, arrays and log histories.
+refusal. Here :mod:`mmseg_dynet.restricted_pickle` reads them, which builds tensors,
+arrays and log histories and calls nothing else. What MMEngine would execute or remove
+at the word of a checkpoint is dropped.
 """
 
 import re
+import shlex
 import sys
-import tarfile
 import zipfile
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from mmengine.runner import CheckpointLoader
-from packaging.version import Version
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from . import restricted_pickle
 
-# The weights_only of earlier ones cannot be told what else to allow, and can be
-# circumvented (CVE-2025-32434).
-SAFE_TORCH = Version("2.6")
+# Run by hand, by those who trust a file: SOURCE TARGET.
+RESAVE = (
+    "import sys, torch; "
+    'c = torch.load(sys.argv[1], "cpu", weights_only=False); '
+    'torch.save(c.get("state_dict", c), sys.argv[2])'
+)
 
 
 def use_safe_loading() -> None:
@@ -45,22 +48,22 @@ def load_from_file(filename: str, map_location: object = None) -> dict:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is cut off or no checkpoint, or it asks for a function
-            that no checkpoint of weights and log histories needs.
+        ValueError: The file is cut off or no checkpoint, or it asks for what no
+            checkpoint of weights and log histories needs.
     """
     path = Path(filename).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
-        content = _load(path, map_location)
+        content = restricted_pickle.load(path, map_location)
+    except restricted_pickle.NotAllowed as error:
+        raise ValueError(
+            f"{path} asks for {error} when it is read, which can run code and is "
+            "refused. If you trust whoever made the file, keep its weights alone, in a "
+            f"file that asks for nothing:\n    {_resave(path)}"
+        ) from error
     except Exception as error:  # a damaged pickle can raise anything
-        if refused := re.search(r"GLOBAL (\S+)", str(error)):
-            raise ValueError(
-                f"{path} asks for {refused[1]} when it is read, which can run code and "
-                "is refused. If you trust whoever made the file, keep its weights "
-                f"alone, in a file that asks for nothing:\n    {_resave(path)}"
-            ) from error
-        if is_whole(path) and not isinstance(error, UnpicklingError):
+        if is_whole(path) and isinstance(error, RuntimeError | OSError | MemoryError):
             raise  # of another cause, such as a full GPU
         raise ValueError(
             f"{path} is cut off, damaged or no checkpoint: {_first_line(error)}. Get "
@@ -71,10 +74,7 @@ def load_from_file(filename: str, map_location: object = None) -> dict:
             f"{path} holds a {type(content).__name__}: a checkpoint is a dict of "
             "weights, or one with such a state_dict"
         )
-    if isinstance(content.get("meta"), dict):
-        # MMEngine's Runner.resume would execute it as Python, to warn of another
-        # number of GPUs.
-        content["meta"].pop("config", None)
+    _disarm(content, path)
     return content
 
 
@@ -176,35 +176,42 @@ def _written(path: Path) -> int:
     return path.stat().st_mtime_ns
 
 
-def _load(path: Path, map_location: object) -> object:
-    # torch would unpack the one by another pickle module, and run the other.
-    if tarfile.is_tarfile(path) or _is_torchscript(path):
-        raise UnpicklingError("it is an archive of tar or TorchScript")
-    if Version(torch.__version__) < SAFE_TORCH:
-        return torch.load(
-            path,
-            map_location=map_location,
-            pickle_module=restricted_pickle,
-            weights_only=False,
-        )
-    with torch.serialization.safe_globals(restricted_pickle.beyond_torch()):
-        return torch.load(path, map_location=map_location, weights_only=True)
+def _disarm(content: dict, path: Path) -> None:
+    """Drop what MMEngine would act on when it resumes from a checkpoint.
+
+    Raises:
+        ValueError: What ought to be notes on the training is something else.
+    """
+    if "meta" in content:
+        if not isinstance(content["meta"], dict):
+            raise ValueError(
+                f"{path} holds a {type(content['meta']).__name__} as its meta: a "
+                "checkpoint has a dict there, or none"
+            )
+        # Runner.resume would execute it as Python, to warn of another number of GPUs.
+        content["meta"].pop("config", None)
+    if isinstance(hub := content.get("message_hub"), dict):
+        _forget_foreign_best(hub, path.parent)
 
 
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+def _forget_foreign_best(hub: dict, folder: Path) -> None:
+    """Drop the names of best checkpoints, unless they are names of such in ``folder``.
+
+    CheckpointHook removes what is named, file or folder, when it has a better one.
+    """
+    info = hub.get("runtime_info")
+    if not isinstance(info, dict):
+        return
+    for name in [name for name in info if str(name).startswith("best_ckpt")]:
+        best = Path(str(info[name]))
+        beside = best.parent.resolve() == folder.resolve()
+        if not (beside and best.name.startswith("best_")):
+            del info[name]
 
 
 def _resave(path: Path) -> str:
     target = path.with_name(f"{path.stem}_weights.pth")
-    return (
-        'python -c "import torch; '
-        f"c = torch.load({str(path)!r}, 'cpu', weights_only=False); "
-        f"torch.save(c.get('state_dict', c), {str(target)!r})\""
-    )
+    return shlex.join(["python", "-c", RESAVE, str(path), str(target)])
 
 
 def _first_line(error: Exception) -> str:
