@@ -8,6 +8,7 @@ from statistics import mean
 from matplotlib.figure import Figure
 from prettytable import PrettyTable, TableStyle
 
+from .inference_modes import SLIDING
 from .outcome import Outcome
 
 
@@ -46,6 +47,7 @@ def arms_table(
     arms: Mapping[str, Sequence[Outcome]],
     costs: Mapping[str, Cost],
     static_twins: Mapping[str, str],
+    modes: Mapping[str, Sequence[Mapping]],
 ) -> str:
     """A row an arm: mean mIoU over seeds, each seed's, cost, and what is saved.
 
@@ -54,11 +56,22 @@ def arms_table(
         costs: Cost of each arm, in the order of the rows; arms without outcomes are
             rows without accuracy.
         static_twins: Of each arm the one that it is measured against.
+        modes: As for :func:`modes_table`, of some arms; "in windows" is the mean mIoU
+            of their mode "sliding window".
 
     Returns:
         A Markdown table.
     """
-    columns = ["arm", "mIoU, %", "seeds", "GMACs", "saved, %", "params, M", "ms"]
+    columns = [
+        "arm",
+        "mIoU, %",
+        "seeds",
+        "in windows",
+        "GMACs",
+        "saved, %",
+        "params, M",
+        "ms",
+    ]
     table = PrettyTable(columns, align="r")
     table.align["arm"] = "l"
     table.set_style(TableStyle.MARKDOWN)
@@ -69,6 +82,7 @@ def arms_table(
                 arm,
                 f"{mean(scores):.2f}" if scores else "-",
                 ", ".join(f"{score:.2f}" for score in scores),
+                f"{mean(_scores(modes[arm], SLIDING)):.2f}" if arm in modes else "-",
                 f"{cost.gmacs:.2f}",
                 f"{100 * (1 - cost.gmacs / costs[static_twins[arm]].gmacs):.1f}",
                 f"{cost.params:.2f}",
@@ -120,10 +134,7 @@ def modes_table(arms: Mapping[str, Sequence[Mapping]]) -> str:
             for result in results
             if result["coefficient_difference"] is not None
         ]
-        scores = {
-            arm: mean(result["metrics"]["mIoU"] for result in results)
-            for arm, results in found.items()
-        }
+        scores = {arm: mean(_scores(arms[arm], mode)) for arm in found}
         table.add_row(
             [
                 mode,
@@ -132,6 +143,11 @@ def modes_table(arms: Mapping[str, Sequence[Mapping]]) -> str:
             ]
         )
     return str(table)
+
+
+def _scores(reports: Sequence[Mapping], mode: str) -> list[float]:
+    """The mIoU of each seed in a mode of inference."""
+    return [report["modes"][mode]["metrics"]["mIoU"] for report in reports]
 
 
 def model_entry(outcomes: Sequence[Outcome]) -> dict:

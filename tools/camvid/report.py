@@ -75,14 +75,16 @@ def blocks() -> dict[tuple[Path, str], str]:
     """The generated blocks, by the documents that they are in and their names."""
     outcomes, (costs, machine) = read_arms(), read_costs()
     twins = {name: arm.static_twin for name, arm in ARMS.items()}
-    all_arms = arms_table(outcomes, costs, twins)
-    main_arms = arms_table(outcomes, {name: costs[name] for name in MAIN_ARMS}, twins)
+    modes = read_modes()
+    main_costs = {name: costs[name] for name in MAIN_ARMS}
+    all_arms = arms_table(outcomes, costs, twins, modes)
+    main_arms = arms_table(outcomes, main_costs, twins, modes)
     findings = {name: tabulate(read_json(name)) for name, tabulate in FINDINGS.items()}
     return {
         (README, "camvid-arms"): main_arms,
         (DOCUMENT, "camvid-arms"): f"{all_arms}\n\nMilliseconds: {machine}.",
         (DOCUMENT, "camvid-classes"): classes_table(outcomes),
-        (DOCUMENT, "camvid-modes"): modes_table(read_modes()),
+        (DOCUMENT, "camvid-modes"): modes_table(modes),
         **{(DOCUMENT, f"camvid-{n}"): as_markdown(t) for n, t in findings.items()},
     }
 
