@@ -5,4 +5,4 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 model = {{_base_.camvid_model}}
-optim_wrapper = dict(optimizer=dict(lr=0.006))  # the best of three: docs/camvid.md
+optim_wrapper = dict(optimizer=dict(lr=0.006))  # the better of two: docs/camvid.md

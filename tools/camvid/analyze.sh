@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Look into the networks that train_arms.py has trained: figures for benchmarks/camvid/,
-# plots for docs/images/. report.py writes the tables. Some 20 minutes on two cores.
+# plots for docs/images/. report.py writes the tables.
 # PYTHON=... picks the interpreter, WORK_DIRS=... where the checkpoints are.
 set -euo pipefail
 

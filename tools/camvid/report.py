@@ -62,13 +62,12 @@ def read_arms() -> dict[str, list[Outcome]]:
 
 def read_modes() -> dict[str, list[dict]]:
     """What analyze.sh found of each seed's modes of inference, by arm."""
-    return {
-        name: [
-            json.loads(path.read_text("utf-8"))
-            for path in sorted(RESULTS_DIR.glob(f"modes/{arm.file_name}-seed*.json"))
-        ]
-        for name, arm in ((name, ARMS[name]) for name in MAIN_ARMS)
-    }
+    reports = {}
+    for name in MAIN_ARMS:
+        files = sorted(RESULTS_DIR.glob(f"modes/{ARMS[name].file_name}-seed*.json"))
+        if files:
+            reports[name] = [json.loads(path.read_text("utf-8")) for path in files]
+    return reports
 
 
 def blocks() -> dict[tuple[Path, str], str]:
