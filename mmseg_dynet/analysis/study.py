@@ -8,7 +8,7 @@ from statistics import mean
 from matplotlib.figure import Figure
 from prettytable import PrettyTable, TableStyle
 
-from .inference_modes import SLIDING
+from .inference_modes import WHOLE
 from .outcome import Outcome
 
 
@@ -56,8 +56,8 @@ def arms_table(
         costs: Cost of each arm, in the order of the rows; arms without outcomes are
             rows without accuracy.
         static_twins: Of each arm the one that it is measured against.
-        modes: As for :func:`modes_table`, of some arms; "in windows" is the mean mIoU
-            of their mode "sliding window".
+        modes: As for :func:`modes_table`, of some arms; "on whole images" is the mean
+            mIoU of their mode "whole image".
 
     Returns:
         A Markdown table.
@@ -66,7 +66,7 @@ def arms_table(
         "arm",
         "mIoU, %",
         "seeds",
-        "in windows",
+        "on whole images",
         "GMACs",
         "saved, %",
         "params, M",
@@ -82,7 +82,7 @@ def arms_table(
                 arm,
                 f"{mean(scores):.2f}" if scores else "-",
                 ", ".join(f"{score:.2f}" for score in scores),
-                f"{mean(_scores(modes[arm], SLIDING)):.2f}" if arm in modes else "-",
+                f"{mean(_scores(modes[arm], WHOLE)):.2f}" if arm in modes else "-",
                 f"{cost.gmacs:.2f}",
                 f"{100 * (1 - cost.gmacs / costs[static_twins[arm]].gmacs):.1f}",
                 f"{cost.params:.2f}",

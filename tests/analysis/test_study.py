@@ -51,11 +51,11 @@ def test_outcomes_are_by_arm_in_the_order_of_seeds(arms):
 
 
 def test_each_arm_has_a_row(arms):
-    windows = [
-        {"modes": {"sliding window": {"metrics": {"mIoU": score}}}}
+    whole = [
+        {"modes": {"whole image": {"metrics": {"mIoU": score}}}}
         for score in (52.0, 52.5)
     ]
-    table = arms_table(arms, COSTS, dict.fromkeys(COSTS, "Res"), {"Dy": windows})
+    table = arms_table(arms, COSTS, dict.fromkeys(COSTS, "Res"), {"Dy": whole})
     assert cells(table) == [
         ["Res", "48.00", "48.00", "-", "10.00", "0.0", "11.00", "99.9"],
         ["Dy", "50.50", "51.00, 50.00", "52.25", "3.00", "70.0", "20.00", "30.0"],

@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
@@ -28,13 +30,19 @@ def camvid(tmp_path):
     return root
 
 
-def study(
+def study(*args, **kwargs) -> subprocess.CompletedProcess:
+    process = start_study(*args, **kwargs)
+    stdout, stderr = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def start_study(
     tmp_path: Path,
     camvid: Path,
     iterations: int,
     *arguments: str,
     arms=("Dy-ResNet18",),
-):
+) -> subprocess.Popen:
     small = [
         f"{split}_dataloader.{option}"
         for split in ("train", "val", "test")
@@ -44,15 +52,15 @@ def study(
             "persistent_workers=False",
         )
     ]
-    return subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-W", "ignore", "tools/camvid/train_arms.py",
          "--arms", *arms, "--work-dirs", tmp_path / "work", *arguments, "--cfg-options",
          f"train_cfg.max_iters={iterations}", "train_cfg.val_interval=1",
          "train_cfg.val_begin=1",
          "default_hooks.checkpoint.interval=1", "default_hooks.logger.interval=1",
          "train_dataloader.batch_size=2", *small],
-        env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT,
-        capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
@@ -119,3 +127,20 @@ def test_a_missing_teacher_is_named_with_the_remedy(camvid, tmp_path):
     message = " ".join(done.stderr.split())
     assert "r18-d16-seed4/iter_1.pth, the teacher of dy-r18-d16-distilled" in message
     assert "--arms ResNet18 --seeds 4" in message
+
+
+def test_what_a_killed_runner_left_is_not_trained_twice(camvid, tmp_path):
+    killed = start_study(tmp_path, camvid, 10**6, "--seeds", "4")
+    try:
+        while not (tmp_path / "work/dy-r18-d16-seed4/output.txt").is_file():
+            assert killed.poll() is None
+            sleep(0.1)
+        sleep(1)  # until its training has started
+        killed.kill()
+        killed.communicate()
+        done = study(tmp_path, camvid, 10**6, "--seeds", "4")
+    finally:
+        os.killpg(killed.pid, signal.SIGKILL)
+    assert done.returncode != 0
+    message = " ".join(done.stderr.split())
+    assert "dy-r18-d16-seed4 is still being trained in" in message

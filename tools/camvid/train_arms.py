@@ -5,6 +5,7 @@ time; what it came to is outcome.json in its work dir. Images are expected in
 data/camvid: tools/dataset_converters/camvid.py lays them out.
 """
 
+import fcntl
 import json
 import os
 import shlex
@@ -15,6 +16,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
+from typing import TextIO
 
 import torch
 from arms import ARMS, OUTCOME
@@ -32,6 +34,7 @@ from mmseg_dynet.cli import config_parser, load_config
 from mmseg_dynet.files import write_json
 
 ORIGIN = "origin.json"  # in a work dir: its command, and the commit of the code
+LOCK = "lock"  # in a work dir: held by its training for as long as it lives
 POLL_SECONDS = 5
 
 
@@ -163,6 +166,25 @@ def list_runs(args: Namespace) -> list[Run]:
     return runs
 
 
+def lock(work_dir: Path) -> TextIO:
+    """Take a work dir for a process that inherits the open file.
+
+    Raises:
+        RuntimeError: A training has it, of a runner that was killed.
+    """
+    work_dir.mkdir(parents=True, exist_ok=True)
+    file = (work_dir / LOCK).open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise RuntimeError(
+            f"{work_dir} is still being trained in, by a process that an earlier start "
+            "of this tool left: wait for it or end it, then start this tool again"
+        ) from None
+    return file
+
+
 class Job:
     """A run that is under way in a process of its own."""
 
@@ -170,6 +192,7 @@ class Job:
         self.run, self.bars = run, bars
         self.work_dir = work_dir(run, args)
         self.max_iters = max_iters(run, args)
+        self.lock = lock(self.work_dir)
         self.origin = read_origin(run, args)
         if self.origin is None:
             words = shlex.join(command(run, args))
@@ -185,6 +208,7 @@ class Job:
                 [sys.executable, *command(run, args)[1:]],
                 stdout=output,
                 stderr=output,
+                pass_fds=[self.lock.fileno()],
             )
 
     def has_ended(self) -> bool:
@@ -198,6 +222,7 @@ class Job:
             )
         if code is None:
             return False
+        self.lock.close()
         summary = summarize(self.work_dir, self.max_iters) if code == 0 else None
         if summary is None:
             raise RuntimeError(
