@@ -100,16 +100,24 @@ def check_data(cfg: Config, *splits: str) -> None:
             check_samples(loader.dataset)
 
 
-def resume(cfg: Config) -> None:
+def resume(cfg: Config, cfg_options: dict | None = None) -> None:
     """Let training go on from the newest whole checkpoint in its work dir.
 
-    A checkpoint that ``load_from`` names is taken instead. Without any, training starts
-    anew.
+    Without one, training starts anew, from the weights of the config's ``load_from`` if
+    it has one. A checkpoint that the *command line* names as ``load_from`` is resumed
+    from in any case.
+
+    Args:
+        cfg: The config, overridden.
+        cfg_options: What has overridden it.
 
     Raises:
         ValueError: There are checkpoints, but none is whole.
     """
-    if cfg.get("load_from") is None:
-        newest = find_newest(cfg.work_dir)
-        cfg.load_from = None if newest is None else str(newest)
-    cfg.resume = cfg.load_from is not None
+    if "load_from" in (cfg_options or {}):
+        cfg.resume = cfg.load_from is not None
+        return
+    newest = find_newest(cfg.work_dir)
+    cfg.resume = newest is not None
+    if cfg.resume:
+        cfg.load_from = str(newest)

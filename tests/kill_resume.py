@@ -135,6 +135,7 @@ def kill_and_compare(folder: Path, args: Namespace) -> None:
     table = PrettyTable(
         ["kill", "while", "whole", "partial", "last_checkpoint names", "resumes from"]
     )
+    reached = 0
     for number in track(range(1, args.kills + 1), description="Killing"):
         moment = draw.choices(MOMENTS, (1, 2, 3))[0]
         process = start(work_dir, streets, args.iterations)
@@ -149,6 +150,10 @@ def kill_and_compare(folder: Path, args: Namespace) -> None:
             raise RuntimeError(f"not whole after kill {number}: {broken}")
         pointer = work_dir / "last_checkpoint"
         newest = find_newest(work_dir)
+        iteration = 0 if newest is None else int(newest.stem.removeprefix("iter_"))
+        if iteration < reached:
+            raise RuntimeError(f"kill {number} lost iter_{reached}.pth")
+        reached = iteration
         table.add_row(
             [
                 number,

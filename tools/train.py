@@ -33,7 +33,7 @@ def main():
     check_data(cfg, "train", "val")
     cfg.resume = args.resume
     if args.resume:
-        resume(cfg)
+        resume(cfg, args.cfg_options)
     if args.amp:
         if torch.cuda.is_available():
             cfg.optim_wrapper.type = "AmpOptimWrapper"

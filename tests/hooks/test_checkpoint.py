@@ -260,6 +260,17 @@ def test_resume_of_the_tools_goes_on_from_the_newest(train, tmp_path):
     weights = load_from_file(str(tmp_path / "iter_3.pth"))["state_dict"]["weight"]
     assert torch.equal(weights, torch.full((1000,), 3.0))
 
-    cfg.load_from = "another.pth"
-    cli.resume(cfg)
+
+@pytest.mark.parametrize("trained", [0, 2])
+def test_resume_tells_where_weights_come_from(trained, train, tmp_path):
+    """A config's load_from is what training starts from, not where it has got to."""
+    if trained:
+        train(trained)
+    cfg = Config(dict(work_dir=str(tmp_path), load_from="static.pth"))
+    cli.resume(cfg, {"optim_wrapper.optimizer.lr": 0.1})
+    newest = str(tmp_path / f"iter_{trained}.pth") if trained else "static.pth"
+    assert (cfg.resume, cfg.load_from) == (trained > 0, newest)
+
+    cfg = Config(dict(work_dir=str(tmp_path), load_from="another.pth"))
+    cli.resume(cfg, {"load_from": "another.pth"})
     assert cfg.resume and cfg.load_from == "another.pth"
