@@ -1,7 +1,8 @@
 """Export whole segmentors to ONNX and to ``torch.export``, and hold them to PyTorch.
 
 An exported file takes pictures as they are and gives logits of their size; it needs
-neither this package nor the host. Batch norms are folded, auxiliary heads left out.
+neither this package nor the host. Batch norms are folded, auxiliary heads left out. A
+picture is taken whole, also where the segmentor's ``test_cfg`` has windows.
 
     input   images  (B, 3, H, W), uint8, RGB
     output  logits  (B, N, H, W), float32
