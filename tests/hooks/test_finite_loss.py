@@ -6,9 +6,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.runner import get_priority
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner, get_priority
 from mmseg.structures import SegDataSample
+from torch import nn
 
+from mmseg_dynet.checkpoint import find_newest, load_from_file
 from mmseg_dynet.hooks import FiniteLossHook, SafeCheckpointHook
 
 ROOT = Path(__file__).parents[2]
@@ -57,3 +60,36 @@ def test_it_is_asked_before_a_checkpoint_is_written():
     )
     runtime = Config.fromfile(ROOT / "configs/_base_/default_runtime.py")
     assert "FiniteLossHook" in [hook.type for hook in runtime.custom_hooks]
+
+
+class Diverging(nn.Module):
+    """A model that counts its steps, to a loss that is NaN in the third."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = nn.Parameter(torch.zeros(()))
+
+    def train_step(self, data: object, optim_wrapper: OptimWrapper) -> dict:
+        loss = -self.steps * (1.0 if self.steps < 2 else float("nan"))
+        optim_wrapper.update_params(loss)
+        return {"loss": loss}
+
+
+def test_the_last_checkpoint_is_from_before_the_divergence(tmp_path):
+    runner = Runner(
+        Diverging(),
+        work_dir=str(tmp_path),
+        train_dataloader=dict(dataset=[dict(x=0)], sampler=dict(type="DefaultSampler")),
+        train_cfg=dict(by_epoch=False, max_iters=5),
+        optim_wrapper=dict(optimizer=dict(type="SGD", lr=1.0)),
+        default_hooks=dict(
+            checkpoint=dict(type=SafeCheckpointHook, interval=1, by_epoch=False)
+        ),
+        custom_hooks=[dict(type=FiniteLossHook)],
+        experiment_name="diverging",
+    )
+    with pytest.raises(FloatingPointError, match="iteration 3 ended with loss=nan"):
+        runner.train()
+    newest = find_newest(tmp_path)
+    assert newest == tmp_path / "iter_2.pth"
+    assert load_from_file(str(newest))["state_dict"]["steps"] == 2
