@@ -1,5 +1,7 @@
 """From a config to a model and to samples, outside of a Runner."""
 
+from math import ceil
+
 import numpy as np
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
@@ -55,3 +57,27 @@ def input_size(cfg: Config) -> tuple[int, int]:
             "from: give one with --shape H W"
         )
     return tuple(size)
+
+
+def windows_shape(
+    cfg: Config, image_size: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """The shape (N, 3, H, W) of what a segmentor sees of an image in a test.
+
+    That is N windows, one after the other, which overlap where ``model.test_cfg``
+    slides (``EncoderDecoder.slide_inference`` of the host), and else the image, N = 1.
+
+    Args:
+        cfg: A segmentor's config.
+        image_size: (H, W) of the image, in pixels.
+    """
+    test_cfg = cfg.model.get("test_cfg") or {}
+    if test_cfg.get("mode") != "slide":
+        return (1, 3, *image_size)
+    count, window = 1, []
+    for size, crop, stride in zip(
+        image_size, test_cfg["crop_size"], test_cfg["stride"], strict=True
+    ):
+        count *= max(ceil((size - crop) / stride), 0) + 1
+        window.append(min(size, crop))
+    return (count, 3, *window)

@@ -164,9 +164,8 @@ def tabulate(report: Mapping) -> "PrettyTable":
          "between-image std", "share of std, %", "dead, %", "saturated, %"], align="r",
     )  # fmt: skip
     table.align["layer"] = "l"
-    table.title = (
-        f"coefficients over {next(iter(layers.values()))['num_images']} images"
-    )
+    num_images = next(iter(layers.values()))["num_images"]
+    table.title = f"coefficients over {num_images} images or windows"
     for name, layer in layers.items():
         quantiles = [f"{value:.3f}" for value in layer["quantiles"].values()]
         table.add_row(_row(name, layer["num_kernels"], quantiles, layer))

@@ -33,7 +33,7 @@ from mmseg_dynet.ops import CoefficientPredictor
 WHOLE = "whole image"
 SLIDING = "sliding window"
 CENTRE_CROP = "whole image, kernels of a centre crop"
-KEPT = "kernels kept for {} frames"
+KEPT = "whole image, kernels kept for {} frames"
 
 # From preprocessed images (B, 3, H, W) and their data samples to predictions.
 Predict = Callable[[Tensor, list], list]
@@ -85,7 +85,7 @@ def compare_inference_modes(
         Results by mode: "whole image" first, "sliding window" and, of a dynamic
         network, "whole image, kernels of a centre crop" (the whole image convolved with
         the kernels that its centre gave: what the pool does, without what borders do),
-        and "kernels kept for N frames" for each N of ``reuse``.
+        and "whole image, kernels kept for N frames" for each N of ``reuse``.
 
     Raises:
         ValueError: A number of ``reuse`` is below 2, ``crop_size`` is larger than an

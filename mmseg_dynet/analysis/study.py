@@ -34,10 +34,11 @@ def read_outcomes(folder: Path) -> dict[str, list[Outcome]]:
         folder: JSON files that :meth:`Outcome.write` wrote, NAME-seedN.json.
 
     Returns:
-        Outcomes by arm, in the order of their seeds; none if there are none.
+        Outcomes by arm, arms in the order of their files, outcomes in that of their
+        seeds; none if there are none.
     """
     arms: dict[str, list[Outcome]] = {}
-    for path in folder.glob("*-seed*.json"):
+    for path in sorted(folder.glob("*-seed*.json")):
         outcome = Outcome.read(path)
         arms.setdefault(outcome.arm, []).append(outcome)
     return {arm: sorted(arms[arm], key=lambda outcome: outcome.seed) for arm in arms}

@@ -4,8 +4,10 @@ import runpy
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 from mmengine.fileio import load
 
+from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.analysis.outcome import Outcome
 from mmseg_dynet.analysis.study import (
     Cost,
@@ -17,6 +19,7 @@ from mmseg_dynet.analysis.study import (
     modes_table,
     read_outcomes,
 )
+from mmseg_dynet.apis import build_model, windows_shape
 from mmseg_dynet.markdown import read_block
 
 ROOT = Path(__file__).parents[2]
@@ -74,11 +77,9 @@ def test_pictures_show_each_seed(arms):
     over_macs, over_time = draw_accuracy_over_cost(arms, COSTS).axes
     for axes, costs in ((over_macs, (3.0, 10.0)), (over_time, (30.0, 99.94))):
         offsets = [c.get_offsets().tolist() for c in axes.collections]
-        dots = {"Dy": offsets[0], "Res": offsets[2]}
-        if list(arms) == ["Res", "Dy"]:
-            dots = {"Res": offsets[0], "Dy": offsets[2]}
-        assert dots["Dy"] == [[costs[0], 51.0], [costs[0], 50.0]]
-        assert dots["Res"] == [[costs[1], 48.0]]
+        dy, _, res, _ = offsets  # each followed by its ring
+        assert dy == [[costs[0], 51.0], [costs[0], 50.0]]
+        assert res == [[costs[1], 48.0]]
     (axes,) = draw_curves(arms).axes
     lines = sorted(tuple(line.get_ydata()) for line in axes.lines)
     assert lines == [(20.0, 48.0), (20.0, 50.0), (20.0, 51.0)]
@@ -111,10 +112,15 @@ def test_an_entry_of_the_metafile_has_the_mean(arms):
     assert entry["Metadata"]["Seeds"] == 2
 
 
-def test_documents_and_metafile_have_the_outcomes(monkeypatch):
-    """If not: python tools/camvid/report.py."""
+@pytest.fixture
+def report(monkeypatch):
+    """What tools/camvid/report.py defines."""
     monkeypatch.syspath_prepend(str(ROOT / "tools/camvid"))
-    report = runpy.run_path(str(ROOT / "tools/camvid/report.py"))
+    return runpy.run_path(str(ROOT / "tools/camvid/report.py"))
+
+
+def test_documents_and_metafile_have_the_outcomes(report):
+    """If not: python tools/camvid/report.py."""
     arms = report["ARMS"]
     assert list(report["read_costs"]()[0]) == list(arms)
     for (document, name), content in report["blocks"]().items():
@@ -122,3 +128,23 @@ def test_documents_and_metafile_have_the_outcomes(monkeypatch):
     assert load(str(ROOT / "model-index.yml"))["Import"] == ["configs/fcn/metafile.yml"]
     assert load(str(report["METAFILE"])) == {"Models": report["models"]()}
     assert all((ROOT / arm.config).is_file() for arm in arms.values())
+
+
+def test_outcomes_are_those_of_the_networks_that_were_analysed(report):
+    """If not: tools/camvid/analyze.sh; the last validation is in windows, too."""
+    outcomes = report["read_arms"]()
+    for arm, modes in report["read_modes"]().items():
+        windows = [m["modes"]["sliding window"]["metrics"]["mIoU"] for m in modes]
+        assert windows == pytest.approx([o.val_mIoU for o in outcomes[arm]])
+
+
+def test_costs_are_those_of_the_configs(report):
+    """If not: python tools/camvid/measure_cost.py."""
+    costs, _ = report["read_costs"]()
+    for name in report["MAIN_ARMS"]:
+        cfg = Config.fromfile(ROOT / report["ARMS"][name].config)
+        windows = windows_shape(cfg, (360, 480))
+        assert windows[0] == 4
+        counted = count_complexity(build_model(cfg), windows)
+        assert costs[name].gmacs == counted.macs / 1e9
+        assert costs[name].params == counted.parameters / 1e6

@@ -32,7 +32,10 @@ def camvid(tmp_path):
 
 def study(*args, **kwargs) -> subprocess.CompletedProcess:
     process = start_study(*args, **kwargs)
-    stdout, stderr = process.communicate()
+    try:
+        stdout, stderr = process.communicate(timeout=300)
+    finally:
+        process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
@@ -84,6 +87,13 @@ def test_a_run_is_recorded_then_skipped_and_resumed(camvid, tmp_path):
     assert done.returncode != 0
     assert "was begun by" in done.stderr and "--work-dirs" in done.stderr
 
+    # As if it had been killed when the training was over.
+    path.unlink()
+    output = (folder / "output.txt").read_text()
+    assert study(tmp_path, camvid, 2, "--seeds", "4").returncode == 0
+    assert json.loads(path.read_text()) == outcome
+    assert (folder / "output.txt").read_text() == output
+
     # As if it had been killed in its last validation, with its last checkpoint there.
     path.unlink()
     (log,) = folder.glob("*/vis_data/scalars.json")
@@ -94,6 +104,15 @@ def test_a_run_is_recorded_then_skipped_and_resumed(camvid, tmp_path):
     assert study(tmp_path, camvid, 2, "--seeds", "4").returncode == 0
     again = json.loads(path.read_text())
     assert again | {"seconds": 0} == outcome | {"seconds": 0}
+
+    # With another config under the same name it is not the same run, either.
+    (config,) = folder.glob("*.py")
+    text = config.read_text()
+    assert text.count("weight_decay=0.05") == 1
+    config.write_text(text.replace("weight_decay=0.05", "weight_decay=0.06"))
+    done = study(tmp_path, camvid, 2, "--seeds", "4")
+    assert done.returncode != 0
+    assert "with another optim_wrapper than" in " ".join(done.stderr.split())
 
 
 def test_a_run_that_fails_is_named(tmp_path):

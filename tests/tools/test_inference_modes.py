@@ -101,7 +101,7 @@ def test_the_table_is_the_report_in_short(table_and_report, checkpoint):
     modes = report["modes"]
     assert list(modes) == ["whole image", "sliding window",
                            "whole image, kernels of a centre crop",
-                           "kernels kept for 3 frames"]  # fmt: skip
+                           "whole image, kernels kept for 3 frames"]  # fmt: skip
     whole = modes["whole image"]["metrics"]["mIoU"]
     for name, mode in modes.items():
         miou, moved = mode["metrics"]["mIoU"], mode["coefficient_difference"]

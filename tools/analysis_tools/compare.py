@@ -1,8 +1,10 @@
 """Compare trained models: cost, latency and mIoU in a table, predictions in a picture.
 
-The first config is the one that the others are measured against.
+The first config is the one that the others are measured against. Cost is that of an
+image as it is tested: as a whole, or in all of its windows.
 """
 
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -10,13 +12,15 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
 from mmengine.runner import Runner
 from prettytable import PrettyTable
+from torch import Tensor, nn
 
 from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.analysis.gallery import colorize, draw_gallery
 from mmseg_dynet.analysis.latency import time_alternating
-from mmseg_dynet.apis import spread
+from mmseg_dynet.apis import spread, windows_shape
 from mmseg_dynet.checkpoint import find_newest
 from mmseg_dynet.cli import config_parser, default_work_dir, load_config
 from mmseg_dynet.files import write_figure, write_json
@@ -74,6 +78,12 @@ def predict(runner: Runner, sample: dict) -> np.ndarray:
     return result.pred_sem_seg.data[0].cpu().numpy()
 
 
+def run(model: nn.Module, windows: Tensor) -> None:
+    """Run a segmentor on the windows of an image, (N, 3, H, W), as in a test."""
+    for window in windows.split(1):
+        model(window)
+
+
 def draw_predictions(runners: dict[str, Runner], num_images: int):
     dataset = next(iter(runners.values())).test_dataloader.dataset
     classes, palette = dataset.metainfo["classes"], dataset.metainfo["palette"]
@@ -100,15 +110,14 @@ def main():
         metrics[name] = {k: float(v) for k, v in runners[name].test().items()}
 
     sample = next(iter(runners.values())).test_dataloader.dataset[0]
-    shape = (1, *sample["inputs"].shape)
+    image_size = tuple(sample["inputs"].shape[1:])
+    device, passes = get_device(), {}
     for name, runner in runners.items():
-        counts[name] = count_complexity(runner.model, shape)
-    device = next(runner.model.parameters()).device
-    x = torch.rand(shape, device=device)
+        windows = torch.rand(windows_shape(runner.cfg, image_size), device=device)
+        counts[name] = count_complexity(runner.model, windows.shape)
+        passes[name] = partial(run, runner.model, windows)
     with torch.inference_mode():
-        seconds = time_alternating(
-            {name: lambda m=r.model: m(x) for name, r in runners.items()}, args.repeats
-        )
+        seconds = time_alternating(passes, args.repeats)
 
     first = next(iter(runners))
     latency = {name: 1e3 * median(values) for name, values in seconds.items()}
@@ -116,7 +125,7 @@ def main():
         ["", "GMACs", "vs first, %", "parameters, 10^6", "latency, ms", "speed-up",
          "mIoU, %"], align="r",
     )  # fmt: skip
-    table.title = f"input {' x '.join(map(str, shape))}, {device}"
+    table.title = f"an image of {' x '.join(map(str, image_size))}, {device}"
     table.align[""] = "l"
     for name, count in counts.items():
         table.add_row([

@@ -1,32 +1,32 @@
 """Count and time every arm of the CamVid study, for one image of 360 x 480 on a CPU.
 
-An image is tested in four windows, one after the other. All arms take turns, with
-folded norms and in channels_last.
+An image is taken as in the test: in windows, one after the other. All arms take turns,
+with folded norms and in channels_last.
 """
 
 import shlex
 import sys
 from argparse import ArgumentParser
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
 import torch
 from arms import ARMS, RESULTS
+from torch import nn
 
 from mmseg_dynet.analysis.benchmark import inference_call
 from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.analysis.latency import time_alternating
 from mmseg_dynet.analysis.machine import describe_machine
 from mmseg_dynet.analysis.study import Cost
-from mmseg_dynet.apis import build_model
+from mmseg_dynet.apis import build_model, windows_shape
 from mmseg_dynet.cli import load_config
 from mmseg_dynet.deploy import optimize_for_inference
 from mmseg_dynet.files import write_json
 
-# As the configs' test_cfg has it.
-WINDOW = (1, 3, 240, 320)
-NUM_WINDOWS = 4
+IMAGE_SIZE = (360, 480)
 
 
 def parse_args():
@@ -39,28 +39,40 @@ def parse_args():
     return parser.parse_args()
 
 
+def call_on_each(model: nn.Module, shape: Sequence[int]) -> Callable[[], None]:
+    """Make a call that runs the network on windows, (N, 3, H, W), one by one."""
+    num_windows, *window = shape
+    x = torch.rand(1, *window).to(memory_format=torch.channels_last)
+    call = inference_call(model, x)
+
+    def call_each() -> None:
+        for _ in range(num_windows):
+            call()
+
+    return call_each
+
+
 def main():
     args = parse_args()
     torch.set_num_threads(args.threads)
-    x = torch.rand(WINDOW).to(memory_format=torch.channels_last)
     macs, params, calls = {}, {}, {}
     for name, arm in ARMS.items():
-        model = build_model(load_config(arm.config))
-        macs[name] = NUM_WINDOWS * count_complexity(model, WINDOW).macs
+        cfg = load_config(arm.config)
+        model, windows = build_model(cfg), windows_shape(cfg, IMAGE_SIZE)
+        macs[name] = count_complexity(model, windows).macs
         params[name] = sum(p.numel() for p in model.parameters())
-        calls[name] = inference_call(optimize_for_inference(model), x)
+        calls[name] = call_on_each(optimize_for_inference(model), windows)
     costs = {
         name: Cost(
             gmacs=macs[name] / 1e9,
             params=params[name] / 1e6,
-            ms=1e3 * NUM_WINDOWS * median(seconds),
+            ms=1e3 * median(seconds),
         )
         for name, seconds in time_alternating(calls, args.repeats).items()
     }
     report = {
         "arms": {name: asdict(cost) for name, cost in costs.items()},
-        "window": WINDOW,
-        "num_windows": NUM_WINDOWS,
+        "image_size": IMAGE_SIZE,
         "machine": describe_machine(),
         "command": shlex.join(["python", *sys.argv]),
     }

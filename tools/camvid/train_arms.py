@@ -20,6 +20,7 @@ from typing import TextIO
 
 import torch
 from arms import ARMS, OUTCOME
+from mmengine.config import Config
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -78,22 +79,30 @@ def parse_args():
         "--jobs", type=int, default=1, help="runs at the same time (default: 1)"
     )
     parser.add_argument(
+        "--threads", type=int, default=1,
+        help="of the CPU, for each run (default: 1); another number rounds otherwise, "
+        "and the run comes to other figures",
+    )  # fmt: skip
+    parser.add_argument(
         "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE",
         help="as for tools/train.py, in every run",
     )  # fmt: skip
     args = parser.parse_args()
-    if args.jobs < 1:
-        parser.error(f"--jobs must be at least 1, got {args.jobs}")
+    for name in ("jobs", "threads"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} must be at least 1, got {getattr(args, name)}")
     return args
+
+
+def load_with_options(run: Run, options: list[str]) -> Config:
+    """A run's config with options as they are given to tools/train.py."""
+    parsed = config_parser("").parse_args(["--cfg-options", *options])
+    return load_config(run.config, parsed.cfg_options)
 
 
 def max_iters(run: Run, args: Namespace) -> int:
     """How long a run trains."""
-    options = {}
-    if args.cfg_options:
-        parsed = config_parser("").parse_args(["--cfg-options", *args.cfg_options])
-        options = parsed.cfg_options
-    return load_config(run.config, options).train_cfg.max_iters
+    return load_with_options(run, args.cfg_options).train_cfg.max_iters
 
 
 def work_dir(run: Run, args: Namespace) -> Path:
@@ -105,23 +114,27 @@ def last_checkpoint(run: Run, args: Namespace) -> Path:
     return work_dir(run, args) / f"iter_{max_iters(run, args)}.pth"
 
 
-def command(run: Run, args: Namespace) -> list[str]:
-    """What trains a run."""
-    words = [
-        "python", "tools/train.py", run.config, "--resume",
-        "--work-dir", str(work_dir(run, args)),
-        "--cfg-options", f"randomness.seed={run.seed}", *args.cfg_options,
-    ]  # fmt: skip
+def options(run: Run, args: Namespace) -> list[str]:
+    """What a run's config is overridden with."""
+    words = [f"randomness.seed={run.seed}", *args.cfg_options]
     if run.teacher is not None:
         words.append(f"model.teacher.checkpoint={last_checkpoint(run.teacher, args)}")
     return words
+
+
+def command(run: Run, args: Namespace) -> list[str]:
+    """What trains a run."""
+    return [
+        "python", "tools/train.py", run.config, "--resume",
+        "--work-dir", str(work_dir(run, args)), "--cfg-options", *options(run, args),
+    ]  # fmt: skip
 
 
 def read_origin(run: Run, args: Namespace) -> dict[str, str] | None:
     """What the run was first started with, or None if it never was.
 
     Raises:
-        ValueError: It was another command.
+        ValueError: It was another command, or the config has changed since.
     """
     path = work_dir(run, args) / ORIGIN
     if not path.is_file():
@@ -133,6 +146,20 @@ def read_origin(run: Run, args: Namespace) -> dict[str, str] | None:
             f"{path.parent} was begun by\n  {origin['command']}\nand not by\n  "
             f"{wanted}\nName another folder with --work-dirs"
         )
+    # The training leaves the config that it has read, without its bases.
+    used = path.with_name(Path(run.config).name)
+    if used.is_file():
+        before, now = Config.fromfile(used), load_with_options(run, options(run, args))
+        changed = sorted(
+            key
+            for key in now.keys() - {"load_from", "resume"}  # set by --resume
+            if before.get(key) != now[key]
+        )
+        if changed:
+            raise ValueError(
+                f"{used} was trained with another {', '.join(changed)} than "
+                f"{run.config} has now. Name another folder with --work-dirs"
+            )
     return origin
 
 
@@ -185,30 +212,52 @@ def lock(work_dir: Path) -> TextIO:
     return file
 
 
-class Job:
-    """A run that is under way in a process of its own."""
+def conclude(run: Run, args: Namespace) -> bool:
+    """Write the outcome of a run that has got to its end; tell whether it has."""
+    origin = read_origin(run, args)
+    summary = summarize(work_dir(run, args), max_iters(run, args))
+    if origin is None or summary is None:
+        return False
+    outcome = Outcome(
+        arm=run.arm,
+        config=run.config,
+        seed=run.seed,
+        machine=describe_machine(),
+        **origin,
+        **summary,
+    )
+    outcome.write(work_dir(run, args) / OUTCOME)
+    return True
 
-    def __init__(self, run: Run, args: Namespace, bars: Progress) -> None:
-        self.run, self.bars = run, bars
+
+class Job:
+    """A run that is under way in a process of its own.
+
+    Args:
+        run: What is trained.
+        args: Of this tool.
+        bars: Where its progress is shown.
+        lock: The open file that locks its work dir.
+    """
+
+    def __init__(self, run: Run, args: Namespace, bars: Progress, lock: TextIO) -> None:
+        self.run, self.args, self.bars = run, args, bars
         self.work_dir = work_dir(run, args)
-        self.max_iters = max_iters(run, args)
-        self.lock = lock(self.work_dir)
-        self.origin = read_origin(run, args)
-        if self.origin is None:
+        if read_origin(run, args) is None:
             words = shlex.join(command(run, args))
-            self.origin = {"command": words, "commit": git_commit()}
-            write_json(self.work_dir / ORIGIN, self.origin)
+            origin = {"command": words, "commit": git_commit()}
+            write_json(self.work_dir / ORIGIN, origin)
         # Written before the last validation: a run that was killed in it has to get
         # there again, from the checkpoint before.
         last_checkpoint(run, args).unlink(missing_ok=True)
-        self.bar = bars.add_task(run.name, total=self.max_iters, note="")
+        self.bar = bars.add_task(run.name, total=max_iters(run, args), note="")
         self.output = self.work_dir / "output.txt"
         with self.output.open("a") as output:
             self.process = subprocess.Popen(
                 [sys.executable, *command(run, args)[1:]],
                 stdout=output,
                 stderr=output,
-                pass_fds=[self.lock.fileno()],
+                pass_fds=[lock.fileno()],
             )
 
     def has_ended(self) -> bool:
@@ -222,22 +271,11 @@ class Job:
             )
         if code is None:
             return False
-        self.lock.close()
-        summary = summarize(self.work_dir, self.max_iters) if code == 0 else None
-        if summary is None:
+        if code != 0 or not conclude(self.run, self.args):
             raise RuntimeError(
                 f"{self.run.name} ended with exit status {code}, see {self.output}. "
                 "Start this tool again to go on from its last checkpoint"
             )
-        outcome = Outcome(
-            arm=self.run.arm,
-            config=self.run.config,
-            seed=self.run.seed,
-            machine=describe_machine(),
-            **self.origin,
-            **summary,
-        )
-        outcome.write(self.work_dir / OUTCOME)
         return True
 
 
@@ -258,11 +296,12 @@ def pop_ready(waiting: list[Run], jobs: list[Job]) -> Run | None:
 
 def main():
     args = parse_args()
-    waiting = list_runs(args)
-    # Runs side by side share the cores instead of fighting for them.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, os.cpu_count() // args.jobs)))
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # for the record
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    torch.set_num_threads(args.threads)  # for the record
+    runs = list_runs(args)
+    locks = {run: lock(work_dir(run, args)) for run in runs}
+    # Of a runner that was killed the trainings may have gone on, to their end.
+    waiting = [run for run in runs if not conclude(run, args)]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as Ctrl-C: by `finally`
     jobs: list[Job] = []
     with Progress(
@@ -275,7 +314,7 @@ def main():
         try:
             while waiting or jobs:
                 while len(jobs) < args.jobs and (run := pop_ready(waiting, jobs)):
-                    jobs.append(Job(run, args, bars))
+                    jobs.append(Job(run, args, bars, locks[run]))
                 sleep(POLL_SECONDS)
                 jobs = [job for job in jobs if not job.has_ended()]
         finally:
