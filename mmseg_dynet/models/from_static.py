@@ -57,6 +57,8 @@ class Conversion:
             had beside its backbone.
         passed: Names of the latter.
         left_out: Names that were left out: a classifier of torchvision's.
+        mmpretrain_backbone: The backbone if the static network is mmpretrain's, where
+            no weight tells it from MMSegmentation's, and they differ; else None.
     """
 
     source: str
@@ -64,6 +66,7 @@ class Conversion:
     state_dict: dict[str, Tensor]
     passed: tuple[str, ...]
     left_out: tuple[str, ...]
+    mmpretrain_backbone: dict | None
 
 
 def weights_of(checkpoint: dict) -> dict[str, Tensor]:
@@ -123,7 +126,12 @@ def to_dynamic(
         dynamic = _fill(twin, static, num_kernels, noise)
     dynamic = {PREFIX + name: weight for name, weight in dynamic.items()}
     return Conversion(
-        twin.source, twin.backbone, dynamic | passed, tuple(passed), tuple(left_out)
+        twin.source,
+        twin.backbone,
+        dynamic | passed,
+        tuple(passed),
+        tuple(left_out),
+        twin.mmpretrain_backbone,
     )
 
 

@@ -34,6 +34,28 @@ class SamePadding(nn.Module):
         return F.pad(x, (left, width - left, top, height - top))
 
 
+def padding_of(
+    kernel_size: int, stride: int, dilation: int, same: bool
+) -> tuple[nn.Module, int]:
+    """Say how a convolution of odd kernel is padded to ceil(size / stride).
+
+    Args:
+        kernel_size: Side of the kernel, odd.
+        stride: Of the convolution.
+        dilation: Of the convolution.
+        same: Whether by :class:`SamePadding`; else alike on all sides. At stride 1 the
+            two are one.
+
+    Returns:
+        The layer in front of the convolution, and the convolution's own padding. There
+        is a layer in either case: names of weights count the layers, and must depend on
+        neither stride nor padding.
+    """
+    if same and stride > 1:
+        return SamePadding(kernel_size, stride, dilation), 0
+    return nn.Identity(), dilation * (kernel_size // 2)
+
+
 class InvertedResidual(nn.Module):
     """Inverted residual block of MobileNetV2 and V3, dynamic or static.
 
@@ -55,7 +77,8 @@ class InvertedResidual(nn.Module):
         expand: Whether a pointwise convolution from C to ``mid_channels`` comes first.
         squeeze: Whether a squeeze-excite layer follows the spatial convolution.
         same_padding: Whether a strided convolution is padded by :class:`SamePadding`:
-            on an even side by one pixel less, at the top and left.
+            on an even side by one pixel less, at the top and left. None is False for a
+            network without the choice: no layer stands in the place of the padding.
         **shared: ``norm_cfg`` and ``act_cfg`` of the convolutions.
     """
 
@@ -72,22 +95,18 @@ class InvertedResidual(nn.Module):
         groups: int,
         expand: bool,
         squeeze: bool = False,
-        same_padding: bool = False,
+        same_padding: bool | None = None,
         **shared,
     ) -> None:
         super().__init__()
-        padding = dilation * (kernel_size // 2)
+        pad, padding = padding_of(kernel_size, stride, dilation, bool(same_padding))
         layers = []
         if expand:
             layers.append(
                 dict(in_channels=in_channels, out_channels=mid_channels, kernel_size=1)
             )
-        if same_padding and stride > 1:
-            padding = 0
-            layers.append(SamePadding(kernel_size, stride, dilation))
-        elif same_padding:
-            # Names of weights count the layers: they must not depend on the stride.
-            layers.append(nn.Identity())
+        if same_padding is not None:
+            layers.append(pad)
         layers.append(
             dict(
                 in_channels=mid_channels,

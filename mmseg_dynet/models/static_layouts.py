@@ -33,6 +33,11 @@ MMPRETRAIN_STEM = {
     for i in range(3)
     for j, layer in enumerate(("conv", "bn"))
 }
+# What torchvision's and mmpretrain's MobileNetV3 have in place of the defaults of
+# DyMobileNetV3, which are MMSegmentation's. No weight shows it.
+CLASSIFIER_V3 = dict(
+    norm_cfg=dict(type="BN", eps=0.001, momentum=0.01), same_padding=False
+)
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,15 @@ class Twin:
         backbone: Its config.
         names: What the static network calls a layer, by what the dynamic one does;
             layers of the same name are left out.
+        mmpretrain_backbone: The config if the static network is mmpretrain's, where
+            neither name nor shape tells it from MMSegmentation's, and they differ.
     """
 
     source: str
     network: nn.Module
     backbone: dict
     names: dict[str, str]
+    mmpretrain_backbone: dict | None = None
 
     def static_name(self, name: str) -> str:
         """What the static network calls a weight of the dynamic one."""
@@ -183,15 +191,17 @@ def _mobilenet_v3(
 ) -> Twin:
     large = any(name.startswith(("layer13.", "features.13.")) for name in weights)
     options = dict(arch="large" if large else "small", num_kernels=num_kernels)
-    if naming is _torchvision_v3:
-        options["norm_cfg"] = dict(type="BN", eps=0.001, momentum=0.01)
     with torch.device("meta"):
         network = DyMobileNetV3(**options)
+    backbone = dict(type="DyMobileNetV3", **options)
+    of_classifier = backbone | CLASSIFIER_V3
+    doubtful = naming is _openmmlab_v3
     return Twin(
         f"{layout} MobileNetV3 {options['arch']}",
         network,
-        dict(type="DyMobileNetV3", **options),
+        backbone if doubtful else of_classifier,
         _names(network, naming),
+        of_classifier if doubtful else None,
     )
 
 

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from mmcv.cnn import ConvModule
 from mmseg.models.backbones import MobileNetV3
+from torch import nn
 
 from mmseg_dynet.models import DyMobileNetV3
 
@@ -65,20 +67,53 @@ def macs_by_hand(arch: str, num_kernels: int | None) -> tuple[int, int]:
     return macs + 7**2 * out * 6 * out, squeeze_macs
 
 
+def pad_alike(static: MobileNetV3) -> None:
+    """Put plain convolutions, padded alike on all sides, in place of TensorFlow's."""
+    replaced = 0
+    for module in static.modules():
+        if isinstance(module, ConvModule) and type(module.conv) is not nn.Conv2d:
+            old = module.conv
+            (side, _), (dilation, _) = old.kernel_size, old.dilation
+            module.conv = nn.Conv2d(
+                old.in_channels, old.out_channels, side, old.stride,
+                dilation * (side // 2), dilation, old.groups, bias=False,
+            )  # fmt: skip
+            module.conv.load_state_dict(old.state_dict())
+            replaced += 1
+    assert replaced == 5  # as of stride 2, before dilation
+
+
+@pytest.mark.parametrize("same_padding", [True, False])
 @pytest.mark.parametrize("arch", ["small", "large"])
-def test_one_kernel_at_one_is_the_hosts(make_equal, arch):
+def test_one_kernel_at_one_is_the_hosts(make_equal, arch, same_padding):
     torch.manual_seed(0)
     static = MobileNetV3(arch, out_indices=HOST_INDICES[arch])
+    if not same_padding:
+        pad_alike(static)
     indices = range(len(HOST_INDICES[arch]))
     dynamic = DyMobileNetV3(
-        arch, num_kernels=1, out_indices=indices, **OUTPUT_STRIDE_8[arch]
-    )
+        arch, num_kernels=1, same_padding=same_padding, out_indices=indices,
+        **OUTPUT_STRIDE_8[arch],
+    )  # fmt: skip
     make_equal(dynamic, static)
     static.double().eval()
     dynamic.double().eval()
     for size in ((32, 64), (33, 66)):  # TensorFlow's padding differs on even sides
         x = torch.randn(2, 3, *size, dtype=torch.double)
         torch.testing.assert_close(dynamic(x), tuple(static(x)))
+
+
+@pytest.mark.parametrize("num_kernels", [6, None])
+def test_no_weight_depends_on_padding_and_stride(num_kernels):
+    with torch.device("meta"):
+        names = [
+            list(DyMobileNetV3(num_kernels=num_kernels, **options).state_dict())
+            for options in (
+                {}, dict(same_padding=False), OUTPUT_STRIDE_8["small"],
+                dict(same_padding=False, **OUTPUT_STRIDE_8["small"]),
+            )
+        ]  # fmt: skip
+    assert all(other == names[0] for other in names)
 
 
 @pytest.mark.parametrize("num_kernels", [6, 1, None])

@@ -1,5 +1,6 @@
 """A dynamic network begins as the static one whose weights it was given, then moves."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -220,21 +221,46 @@ def test_mobilenet_v3_of_openmmlab(arch, draw_norms):
     network.eval()
     conversion = to_dynamic(network.state_dict(), num_kernels=2)
     assert conversion.source == f"OpenMMLab's MobileNetV3 {arch}"
+    assert set(conversion.backbone) == {"type", "arch", "num_kernels"}
     assert_equal_outputs(dynamic_of(conversion, **DILATED_V3[arch]), network)
 
 
 @pytest.mark.parametrize("arch", ["small", "large"])
 def test_mobilenet_v3_of_torchvision(arch, draw_norms):
-    """On sides of 32n + 1, where torchvision's padding is that of TensorFlow."""
     torch.manual_seed(0)
     network = torchvision_mobilenet_v3(arch)
     draw_norms(network)
     network.eval()
     conversion = to_dynamic(network.state_dict(), num_kernels=2)
     assert conversion.source == f"torchvision's MobileNetV3 {arch}"
+    assert conversion.mmpretrain_backbone is None
     assert len(conversion.left_out) == 4
     dynamic = dynamic_of(conversion)
-    assert_equal_outputs(dynamic, lambda x: [network.features(x)], (65, 97))
+    for size in ((64, 96), (65, 98)):
+        assert_equal_outputs(dynamic, lambda x: [network.features(x)], size)
+
+
+@pytest.mark.parametrize("arch", ["small", "large"])
+def test_mobilenet_v3_of_mmpretrain(arch, draw_norms):
+    """It has MMSegmentation's names, and torchvision's padding and norms."""
+    torch.manual_seed(0)
+    network = torchvision_mobilenet_v3(arch)
+    draw_norms(network)
+    network.eval()
+    values = network.features.state_dict().values()
+    names = (f"backbone.{name}" for name in MobileNetV3(arch).state_dict())
+    conversion = to_dynamic(dict(zip(names, values, strict=True)), num_kernels=2)
+    assert conversion.source == f"OpenMMLab's MobileNetV3 {arch}"
+    backbone = conversion.mmpretrain_backbone
+    dynamic = dynamic_of(replace(conversion, backbone=backbone))
+    assert_equal_outputs(dynamic, lambda x: [network.features(x)])
+
+    # Neither of the two options is idle.
+    for option in backbone.keys() - conversion.backbone.keys():
+        others = {k: v for k, v in backbone.items() if k != option}
+        dynamic = dynamic_of(replace(conversion, backbone=others))
+        with pytest.raises(AssertionError, match="not close"):
+            assert_equal_outputs(dynamic, lambda x: [network.features(x)])
 
 
 def test_the_bank_fuses_to_the_kernel_and_lies_as_a_drawn_one():

@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import save_checkpoint
-from mmseg.models.backbones import ResNet
+from mmseg.models.backbones import MobileNetV3, ResNet
 from torch import nn
 
 from mmseg_dynet.apis import build_model
@@ -94,6 +94,20 @@ def test_a_segmentor_computes_what_it_did(segmentor, tmp_path):
     again = tmp_path / "again.pth"
     run_tool(path, again, "--num-kernels", 3)
     assert again.read_bytes() == out.read_bytes()
+
+
+def test_a_backbone_for_each_network_that_it_may_be(tmp_path):
+    path = tmp_path / "mobilenet.pth"
+    torch.save(MobileNetV3("small").state_dict(), path)
+    printed = run_tool(path, tmp_path / "out.pth", "--num-kernels", 1)
+    of_mmseg, doubt, of_mmpretrain = printed.splitlines()[-3:]
+    options = "type='DyMobileNetV3', arch='small', num_kernels=1"
+    assert of_mmseg == f"backbone=dict({options})"
+    assert "mmpretrain" in doubt
+    assert of_mmpretrain == (
+        f"backbone=dict({options}, norm_cfg={{'type': 'BN', 'eps': 0.001, "
+        "'momentum': 0.01}, same_padding=False)"
+    )
 
 
 def test_an_error_is_one_line_and_nothing_is_written(tmp_path):

@@ -61,6 +61,12 @@ def describe(conversion: Conversion) -> PrettyTable:
     return table
 
 
+def as_option(backbone: dict) -> str:
+    """Write a backbone as it stands in a config."""
+    options = ", ".join(f"{key}={value!r}" for key, value in backbone.items())
+    return f"backbone=dict({options})"
+
+
 def main() -> None:
     """Convert, or say what is wrong with the checkpoint."""
     args = parse_args()
@@ -81,8 +87,10 @@ def main() -> None:
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(describe(conversion))
-    options = ", ".join(f"{k}={v!r}" for k, v in conversion.backbone.items())
-    print(f"backbone=dict({options})")
+    print(as_option(conversion.backbone))
+    if conversion.mmpretrain_backbone:
+        print("or, if it is mmpretrain's, which no weight tells from MMSegmentation's:")
+        print(as_option(conversion.mmpretrain_backbone))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from mmengine.model import Sequential
 from mmseg.models.backbones import MobileNetV3
 from mmseg.models.utils import make_divisible
 
-from mmseg_dynet.models.inverted_residual import InvertedResidual, SamePadding
+from mmseg_dynet.models.inverted_residual import InvertedResidual, padding_of
 from mmseg_dynet.models.validation import check_choice, check_per_stage, check_positive
 
 from .base import BATCH_NORM, InitCfg, StagedBackbone
@@ -44,6 +44,10 @@ class DyMobileNetV3(StagedBackbone):
             Output stride 8, the only one of MMSegmentation's MobileNetV3, takes strides
             (2, 2, 1, 1, 1) and dilations (1, 1, 2, 2, 4) in "small", and
             (1, 2, 2, 1, 1, 1) and (1, 1, 1, 2, 2, 4) in "large".
+        same_padding: Whether a strided convolution is padded as TensorFlow and
+            MMSegmentation do, on an even side by one pixel less at the top and left.
+            Weights trained in torchvision's or mmpretrain's MobileNetV3 need False:
+            the same padding on all sides. No name of a weight depends on it.
         out_indices: Stages whose outputs are returned. None means the last.
         frozen_stages: -1 freezes nothing; i freezes the stem and the first i stages.
         norm_eval: Whether all batch norms stay in eval mode.
@@ -68,6 +72,7 @@ class DyMobileNetV3(StagedBackbone):
         widen_factor: float = 1.0,
         strides: Sequence[int] | None = None,
         dilations: Sequence[int] | None = None,
+        same_padding: bool = True,
         out_indices: Sequence[int] | None = None,
         frozen_stages: int = -1,
         norm_eval: bool = False,
@@ -97,10 +102,8 @@ class DyMobileNetV3(StagedBackbone):
 
         static = partial(ConvModule, norm_cfg=norm_cfg, act_cfg=dict(type="HSwish"))
         in_channels = widen(16)
-        stem = Sequential(
-            SamePadding(kernel_size=3, stride=2, dilation=1),
-            static(3, in_channels, 3, stride=2),
-        )
+        pad, padding = padding_of(3, stride=2, dilation=1, same=same_padding)
+        stem = Sequential(pad, static(3, in_channels, 3, stride=2, padding=padding))
         stages = []
         for rows, stride, dilation in zip(
             blocks_of_stage, strides, dilations, strict=True
@@ -119,7 +122,7 @@ class DyMobileNetV3(StagedBackbone):
                     groups=mid_channels,
                     expand=mid_channels != in_channels,
                     squeeze=squeeze,
-                    same_padding=True,
+                    same_padding=same_padding,
                     norm_cfg=norm_cfg,
                     act_cfg=dict(type=act),
                 )
