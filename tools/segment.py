@@ -26,6 +26,7 @@ from mmseg_dynet.files import replacing
 
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 VIDEOS = {".avi": "MJPG", ".mp4": "mp4v"}
+RATE = 25.0  # frames a second of a video that does not say
 
 Frame = np.ndarray  # (H, W, 3), uint8, BGR
 
@@ -57,7 +58,8 @@ def check(args: Namespace) -> str:
     """What the input is: "image", "folder" or "video".
 
     Raises:
-        ValueError: It is none, or an option does not fit it.
+        ValueError: It is none, the output or an option does not fit it, or an original
+            would be overwritten.
     """
     if not args.input.exists():
         raise ValueError(f"no image, folder or video at {args.input}")
@@ -77,7 +79,48 @@ def check(args: Namespace) -> str:
         )
     if args.keep_kernels is not None and kind != "video":
         raise ValueError("--keep-kernels is for the frames of a video")
+    if args.out.exists():
+        check_existing(args.out, args.input)
+    if kind == "folder":
+        targets_of(args.input, args.out)
     return kind
+
+
+def check_existing(out: Path, source: Path) -> None:
+    if out.samefile(source):
+        raise ValueError(
+            f"{out} is the input, which would be overwritten: name another output"
+        )
+    if out.is_dir() != source.is_dir():
+        wanted = "folder" if source.is_dir() else "file"
+        raise ValueError(f"{out} exists and is no {wanted}: name another output")
+
+
+def targets_of(folder: Path, out: Path) -> dict[Path, Path]:
+    """The files to write for a folder, each with the image that it is made of.
+
+    Raises:
+        ValueError: The folder has no image, two images would become the same file, or
+            one would overwrite an original that a link in the folder leads to.
+    """
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGES)
+    if not paths:
+        raise ValueError(f"no image in {folder}: endings are {', '.join(IMAGES)}")
+    originals = {path.resolve(): path for path in paths}
+    targets: dict[Path, Path] = {}
+    for path in paths:
+        target = out / f"{path.stem}.png"
+        if target in targets:
+            raise ValueError(
+                f"{targets[target]} and {path} would both become {target}: rename one"
+            )
+        if (original := originals.get(target.resolve())) is not None:
+            raise ValueError(
+                f"{target} and the input {original} are one file, which would be "
+                "overwritten: name another folder"
+            )
+        targets[target] = path
+    return targets
 
 
 def kind_of(path: Path) -> str | None:
@@ -93,19 +136,46 @@ def read_image(path: Path) -> Frame:
     return image
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """:func:`replacing`, whose errors name ``path`` and not the hidden file."""
+    try:
+        with replacing(path) as partial:
+            yield partial
+    except OSError as error:
+        raise OSError(
+            f"{path} cannot be written ({error.strerror or error}): make room and see "
+            "that you may write there, or name another output"
+        ) from error
+
+
 def write_image(path: Path, image: Frame) -> None:
-    with replacing(path) as partial:
-        cv2.imwrite(str(partial), image)
+    content = encode(path, image)  # in memory: imwrite does not say why it fails
+    with writing(path) as partial:
+        partial.write_bytes(content)
+
+
+def encode(path: Path, image: Frame) -> bytes:
+    reason = "it does not say why"
+    try:
+        done, content = cv2.imencode(path.suffix, image)
+    except cv2.error as error:
+        done, reason = False, error.err
+    if not done:
+        height, width = image.shape[:2]
+        raise ValueError(
+            f"{path}: OpenCV cannot write {height}x{width} pixels as {path.suffix} "
+            f"({reason}): name another ending, such as .png"
+        )
+    return content.tobytes()
 
 
 def segment_folder(folder: Path, out: Path, paint: Callable[[Frame], Frame]) -> int:
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGES)
-    if not paths:
-        raise ValueError(f"no image in {folder}: endings are {', '.join(IMAGES)}")
+    targets = targets_of(folder, out)
     out.mkdir(parents=True, exist_ok=True)
-    for path in track(paths, "images"):
-        write_image(out / f"{path.stem}.png", paint(read_image(path)))
-    return len(paths)
+    for target, path in track(targets.items(), "images"):
+        write_image(target, paint(read_image(path)))
+    return len(targets)
 
 
 @contextmanager
@@ -125,21 +195,43 @@ def frames_of(video: cv2.VideoCapture) -> Iterable[Frame]:
         yield frame
 
 
+def open_writer(partial: Path, out: Path, frame: Frame, rate: float) -> cv2.VideoWriter:
+    """Open ``partial``, of which ``out`` is made, for frames like this one."""
+    partial.touch()  # OpenCV would not say why it cannot
+    height, width = frame.shape[:2]
+    code = cv2.VideoWriter.fourcc(*VIDEOS[out.suffix.lower()])
+    writer = cv2.VideoWriter(str(partial), code, rate, (width, height))
+    if not writer.isOpened():
+        raise ValueError(
+            f"{out}: OpenCV cannot write {height}x{width} pixels, {rate:g} times a "
+            f"second, as {out.suffix}: name another ending, of {', '.join(VIDEOS)}"
+        )
+    return writer
+
+
+def check_written(partial: Path, count: int) -> None:
+    """Read the frames again: OpenCV writes on without a word when a disk is full."""
+    with opened(partial) as video:
+        whole = sum(1 for _ in frames_of(video))
+    if whole != count:
+        raise OSError(f"{whole} of its {count} frames are on the disk")
+
+
 def segment_video(path: Path, out: Path, paint: Callable[[Frame], Frame]) -> int:
     count, writer = 0, None
-    with opened(path) as video, replacing(out) as partial:
-        rate = video.get(cv2.CAP_PROP_FPS)
-        total = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) or None
+    with opened(path) as video, writing(out) as partial:
+        said = video.get(cv2.CAP_PROP_FPS)
+        rate = said if said > 0 else RATE
+        total = max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT))) or None
         for frame in track(frames_of(video), "frames", total=total):
             if writer is None:
-                size = (frame.shape[1], frame.shape[0])
-                code = cv2.VideoWriter.fourcc(*VIDEOS[out.suffix.lower()])
-                writer = cv2.VideoWriter(str(partial), code, rate, size)
+                writer = open_writer(partial, out, frame, rate)
             writer.write(paint(frame))
             count += 1
         if writer is None:
             raise ValueError(f"{path} has no frame that can be read: is it whole?")
         writer.release()
+        check_written(partial, count)
     return count
 
 
@@ -181,7 +273,7 @@ def main():
         start = perf_counter()
         count = segment(kind, args, model, paint)
         rate = count / (perf_counter() - start)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(f"{args.out}: {count} frames, {rate:.2f} a second")
 
