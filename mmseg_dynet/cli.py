@@ -12,7 +12,7 @@ from mmengine.config import Config, DictAction
 
 from .checkpoint import find_newest, use_safe_loading
 from .datasets.checks import check_samples
-from .distributed import launch_on_cpus
+from .distributed import launch_on_cpus, set_variables
 
 
 def config_parser(description: str) -> ArgumentParser:
@@ -79,8 +79,10 @@ def load_run_config(args: Namespace) -> Config:
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or default_work_dir(args.config)
-    if args.launcher == "pytorch" and not torch.cuda.is_available():
-        launch_on_cpus(cfg)
+    if args.launcher != "none":
+        set_variables(args.launcher)
+        if not torch.cuda.is_available():
+            launch_on_cpus(cfg)
     return cfg
 
 

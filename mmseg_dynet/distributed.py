@@ -1,4 +1,4 @@
-"""Launched training on CPUs, which MMEngine's launcher does not know."""
+"""Launched training: what MMEngine's launchers leave open, and training on CPUs."""
 
 import os
 
@@ -6,34 +6,76 @@ import torch
 import torch.distributed
 from mmengine.config import Config
 
-VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+PROCESS = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+MEETING = ("MASTER_ADDR", "MASTER_PORT")
+
+# What launchers call the variables that describe a process.
+NAMES = {
+    "pytorch": PROCESS,
+    "slurm": ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS"),
+    "mpi": (
+        "OMPI_COMM_WORLD_RANK",
+        "OMPI_COMM_WORLD_LOCAL_RANK",
+        "OMPI_COMM_WORLD_SIZE",
+    ),
+}
+REMEDIES = {
+    "pytorch": "start the tool by torchrun, as tools/dist_train.sh does",
+    "slurm": "start the tool by srun, with MASTER_ADDR set to the host of task 0",
+    "mpi": "start the tool by Open MPI's mpirun -x MASTER_ADDR=HOST, the host of "
+    "process 0",
+}
+
+
+def set_variables(launcher: str) -> None:
+    """Give the variables of a launcher the names that torchrun uses.
+
+    MMEngine does not give ``LOCAL_RANK`` for MPI, and all processes of a machine would
+    use its first GPU.
+
+    Args:
+        launcher: "pytorch", "slurm" or "mpi".
+    """
+    for name, given in zip(PROCESS, NAMES[launcher], strict=True):
+        if given in os.environ:
+            os.environ[name] = os.environ[given]
+    if launcher != "pytorch":
+        os.environ.setdefault("MASTER_PORT", "29500")  # MMEngine's
 
 
 def launch_on_cpus(cfg: Config) -> None:
-    """Join the processes that torchrun has started, where there is no GPU.
+    """Join the processes that a launcher has started, where there is no GPU.
 
     MMEngine would ask for a GPU first. It leaves processes alone that are already
     connected, so they are connected here, by gloo, and the config is made fit: the
-    wrapper of the model names no device, and SyncBN, which exists on GPUs only, becomes
-    BN, so that statistics are those of a process's own images.
+    wrapper of the model, the config's own too, names no device, and SyncBN, which
+    exists on GPUs only, becomes BN, so that statistics are those of a process's own
+    images.
 
     Args:
-        cfg: Of a run with ``launcher="pytorch"``; changed in place.
+        cfg: Of a run with a launcher, whose variables are set; changed in place.
 
     Raises:
-        ValueError: The variables that torchrun sets are missing.
+        ValueError: Variables that the launcher sets are missing.
     """
-    missing = [name for name in VARIABLES if name not in os.environ]
+    needed = (*NAMES[cfg.launcher], *MEETING)
+    missing = [name for name in needed if name not in os.environ]
     if missing:
         raise ValueError(
-            f"--launcher pytorch without {', '.join(missing)}: start the tool by "
-            "torchrun, as tools/dist_train.sh does"
+            f"--launcher {cfg.launcher} without {', '.join(missing)}: "
+            f"{REMEDIES[cfg.launcher]}"
         )
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo")
-    cfg.model_wrapper_cfg = dict(
-        type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False
-    )
+    wrapper = cfg.get("model_wrapper_cfg")
+    if wrapper is None:  # as MMEngine's
+        wrapper = dict(
+            type="MMDistributedDataParallel",
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get("find_unused_parameters", False),
+        )
+    cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
+    cfg.pop("sync_bn", None)
     _replace_sync_bn(list(cfg.values()))
 
 

@@ -4,7 +4,8 @@
     torchrun --nproc-per-node 2 distributed_steps.py OUT 1 [OPTION...]
 
 Each of the PROCESSES batches of a step belongs to one process: alone, a process takes
-all of them as one batch. Options: accumulate, bfloat16, with_cp, compile.
+all of them as one batch. Options: accumulate, bfloat16, float16 (on a GPU, which all
+processes share), with_cp, compile.
 """
 
 import os
@@ -43,22 +44,35 @@ def build_model(with_cp: bool) -> nn.Module:
     return model
 
 
-def batch(step: int, processes: range) -> dict:
+def batch(step: int, processes: range, device: str) -> dict:
     """What the processes see in a step: two images each."""
     images, samples = [], []
     for process in processes:
         generator = torch.Generator().manual_seed(100 * step + process)
         images.append(torch.randn(2, 3, 32, 64, generator=generator))
         labels = torch.randint(NUM_CLASSES, (2, 1, 32, 64), generator=generator)
-        samples += [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
-    return dict(inputs=torch.cat(images), data_samples=samples)
+        samples += [
+            SegDataSample(gt_sem_seg=PixelData(data=label.to(device)))
+            for label in labels
+        ]
+    return dict(inputs=torch.cat(images).to(device), data_samples=samples)
+
+
+def optim_wrapper(options: list[str]) -> dict:
+    """The config of the precision that the options ask for."""
+    if "float16" in options:
+        return dict(type="AmpOptimWrapper", loss_scale=512.0)
+    return dict(
+        type="BFloat16OptimWrapper" if "bfloat16" in options else "OptimWrapper"
+    )
 
 
 def main() -> None:
     """Train."""
     out, num_batches, *options = sys.argv[1:]
     rank, processes = 0, range(int(num_batches))
-    model = build_model("with_cp" in options)
+    device = "cuda" if "float16" in options else "cpu"
+    model = build_model("with_cp" in options).to(device)
     model.data_preprocessor = nn.Identity()
     model.data_preprocessor.forward = lambda data, training: data
     wrapped = model
@@ -73,7 +87,7 @@ def main() -> None:
     wrapper = build_optim_wrapper(
         wrapped,
         dict(
-            type="BFloat16OptimWrapper" if "bfloat16" in options else "OptimWrapper",
+            **optim_wrapper(options),
             optimizer=dict(type="SGD", lr=0.05, momentum=0.9),
             accumulative_counts=2 if "accumulate" in options else 1,
         ),
@@ -81,7 +95,7 @@ def main() -> None:
     wrapper.initialize_count_status(wrapped, 0, NUM_STEPS)
     losses = []
     for step in range(NUM_STEPS):
-        log = wrapped.train_step(batch(step, processes), wrapper)
+        log = wrapped.train_step(batch(step, processes, device), wrapper)
         loss = log["loss"].detach()
         if torch.distributed.is_initialized():
             torch.distributed.all_reduce(loss)
@@ -92,6 +106,7 @@ def main() -> None:
     if torch.distributed.is_initialized():
         torch.distributed.barrier()  # none leaves before the others are done
         torch.distributed.destroy_process_group()
+        os._exit(0)  # DDP, freed without its group, now and then waits forever
 
 
 if __name__ == "__main__":

@@ -152,7 +152,7 @@ def accept(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     match words:
         case ["python", tool, *arguments]:
             parse(tool, arguments, monkeypatch)
-        case ["srun", *options, "python", _, _, "--launcher", "slurm"]:
+        case ["srun" | "mpirun", *options, "python", _, _, "--launcher", _]:
             accept(words[1 + len(options) :], monkeypatch)
         case ["bash", *script]:
             accept(script, monkeypatch)

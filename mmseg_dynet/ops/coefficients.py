@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .per_image import check_devices
+
 
 class CoefficientPredictor(nn.Module):
     """Predict the coefficients of all dynamic layers of a block from its input.
@@ -59,7 +61,12 @@ class CoefficientPredictor(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Map the block's input (B, C, H, W) to one (B, O, K) tensor a layer."""
+        """Map the block's input (B, C, H, W) to one (B, O, K) tensor a layer.
+
+        Raises:
+            ValueError: The input is on another device than the predictor.
+        """
+        check_devices(x=x, predictor=self.logits.bias)
         context = x.mean((2, 3))  # (B, C)
         if self.hidden is not None:
             context = F.relu(self.hidden(context))

@@ -120,7 +120,7 @@ class DyConv2d(nn.Module):
 
         Raises:
             ValueError: No coefficients are given and the layer owns no predictor, or a
-                shape does not fit.
+                shape, dtype or device does not fit.
         """
         if coeff is None:
             if self.predictor is None:

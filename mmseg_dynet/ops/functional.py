@@ -31,6 +31,7 @@ from torch import Tensor
 
 from .per_image import (
     IntOrPair,
+    check_devices,
     check_shapes,
     conv2d_per_image,
     refuse_dtypes,
@@ -53,8 +54,9 @@ def fuse_kernels(weight: Tensor, coeff: Tensor) -> Tensor:
         kernel of the bank is channels_last, so is each dynamic kernel.
 
     Raises:
-        ValueError: The shapes or dtypes do not fit together.
+        ValueError: The shapes, dtypes or devices do not fit together.
     """
+    check_devices(weight=weight, coeff=coeff)
     _check_bank(weight, coeff)
     try:
         if weight.is_contiguous():
@@ -102,9 +104,10 @@ def dynamic_conv2d(
         Feature maps, (B, O, H', W').
 
     Raises:
-        ValueError: The shapes or dtypes do not fit together, or an image is smaller
-            than the kernel.
+        ValueError: The shapes, dtypes or devices do not fit together, or an image is
+            smaller than the kernel.
     """
+    check_devices(x=x, weight=weight, coeff=coeff, bias=bias)
     kernels = fuse_kernels(weight, coeff)
     return conv2d_per_image(x, kernels, bias, stride, padding, dilation, groups)
 
@@ -127,6 +130,7 @@ def dynamic_conv2d_feature_fusion(
     and as a second oracle. Arguments, result and errors are those of
     :func:`dynamic_conv2d`.
     """
+    check_devices(x=x, weight=weight, coeff=coeff, bias=bias)
     _check_bank(weight, coeff)
     out_channels, num_kernels = weight.shape[:2]
     check_shapes(x, (len(coeff), out_channels, *weight.shape[2:]), bias, groups)
@@ -159,6 +163,7 @@ def dynamic_conv2d_reference(
 
     Arguments, result and errors are those of :func:`dynamic_conv2d`.
     """
+    check_devices(x=x, weight=weight, coeff=coeff, bias=bias)
     _check_bank(weight, coeff)
     check_shapes(x, (len(coeff), len(weight), *weight.shape[2:]), bias, groups)
     outs = []

@@ -44,9 +44,10 @@ def conv2d_per_image(
         Feature maps, (B, O, H', W').
 
     Raises:
-        ValueError: The shapes or dtypes do not fit together, or an image is smaller
-            than the kernel.
+        ValueError: The shapes, dtypes or devices do not fit together, or an image is
+            smaller than the kernel.
     """
+    check_devices(x=x, kernels=kernels, bias=bias)
     check_shapes(x, kernels.shape, bias, groups)
     convolve = _IMPLEMENTATIONS[choose(x, kernels, groups)]
     try:
@@ -186,6 +187,26 @@ def check_shapes(
         raise ValueError(
             f"bias must be (O,) = {(out_channels,)}, got shape {tuple(bias.shape)}"
         )
+
+
+def check_devices(**tensors: Tensor | None) -> None:
+    """Raise a ValueError that names where each tensor is, unless all are on one device.
+
+    Asked before: torch multiplies a tensor on "meta", which has no numbers, with one on
+    a CPU, and gives numbers that mean nothing. A loop is fastest, and each call pays.
+
+    Args:
+        **tensors: The first is not None.
+    """
+    first, *others = tensors.values()
+    for tensor in others:
+        if tensor is not None and tensor.device != first.device:
+            found = ", ".join(
+                f"{name} {t.device}" for name, t in tensors.items() if t is not None
+            )
+            raise ValueError(
+                f"the devices differ: {found}; move them to one, with .to(device)"
+            )
 
 
 def refuse_dtypes(error: RuntimeError, **tensors: Tensor | None) -> None:

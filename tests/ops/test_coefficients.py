@@ -41,6 +41,18 @@ def test_trains_at_batch_size_one():
     assert all(p.grad is not None for p in predictor.parameters())
 
 
+@pytest.mark.parametrize("hidden_channels", (None, 2))
+def test_an_input_on_another_device_is_named(hidden_channels):
+    predictor = CoefficientPredictor(8, (3,), hidden_channels=hidden_channels)
+    x = torch.ones(1, 8, 5, 5)
+    with pytest.raises(ValueError, match="differ: x meta, predictor cpu; move them"):
+        predictor(x.to("meta"))
+    predictor.to("meta")
+    with pytest.raises(ValueError, match="differ: x cpu, predictor meta; move them"):
+        predictor(x)
+    assert predictor(x.to("meta"))[0].shape == (1, 3, 6)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -41,6 +41,23 @@ def test_without_predictor_it_asks_for_coefficients():
         conv(torch.ones(1, 4, 5, 5))
 
 
+@pytest.mark.parametrize(
+    ("device", "x", "coeff", "message"),
+    [
+        ("meta", "cpu", None, "x cpu, predictor meta"),
+        ("cpu", "meta", None, "x meta, predictor cpu"),
+        ("meta", "meta", "cpu", "weight meta, coeff cpu"),
+        ("cpu", "meta", "cpu", "x meta, kernels cpu, bias cpu"),
+    ],
+)
+def test_a_layer_on_another_device_is_named(device, x, coeff, message):
+    conv = DyConv2d(4, 6, 3, num_kernels=3).to(device)
+    x = torch.ones(1, 4, 5, 5, device=x)
+    coeff = None if coeff is None else torch.ones(1, 6, 3, device=coeff)
+    with pytest.raises(ValueError, match=f"the devices differ: {message}; move them"):
+        conv(x, coeff)
+
+
 def test_one_kernel_with_coefficient_one_is_conv2d_exactly():
     conv = DyConv2d(4, 6, 3, padding=1, num_kernels=1)
     x = torch.randn(1, 4, 7, 7)

@@ -151,6 +151,29 @@ def test_one_kernel_with_coefficient_one_is_the_static_convolution(function):
 
 
 @pytest.mark.parametrize("function", (*FAST, dynamic_conv2d_reference))
+@pytest.mark.parametrize("moved", ("x", "weight", "coeff", "bias"))
+def test_tensors_on_several_devices_are_named(function, moved):
+    names = ("x", "weight", "coeff", "bias")
+    arguments = dict(zip(names, make_case(), strict=True))
+    arguments[moved] = arguments[moved].to("meta")
+    found = ", ".join(f"{n} {'meta' if n == moved else 'cpu'}" for n in names)
+    with pytest.raises(ValueError, match=f"differ: {found}; move them to one"):
+        function(**arguments)
+
+
+@pytest.mark.parametrize("function", (*FAST, dynamic_conv2d_reference))
+def test_tensors_may_all_be_on_another_device(function):
+    out = function(*(tensor.to("meta") for tensor in make_case()))
+    assert (out.device.type, out.shape) == ("meta", (2, 4, 4, 5))
+
+
+def test_a_bank_on_another_device_than_its_coefficients_is_named():
+    _, weight, coeff, _ = make_case()
+    with pytest.raises(ValueError, match="differ: weight meta, coeff cpu; move"):
+        fuse_kernels(weight.to("meta"), coeff)
+
+
+@pytest.mark.parametrize("function", (*FAST, dynamic_conv2d_reference))
 @pytest.mark.parametrize(
     ("change", "message"),
     [

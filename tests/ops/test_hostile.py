@@ -1,7 +1,7 @@
 """Hostile shapes, numbers and arguments: a right answer or a ValueError, nothing else.
 
-Hypothesis draws 2600 cases: 1000 of the functions, each in all their implementations,
-1000 of arguments that do not fit, 400 of the predictor, 200 of two backbones. They are
+Hypothesis draws 2800 cases: 1000 of the functions, each in all their implementations,
+1000 of arguments that do not fit, 400 of the predictor, 400 of four backbones. They are
 the same in every run.
 """
 
@@ -14,7 +14,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
-from mmseg_dynet.models import DyMobileNetV2, DyResNet
+from mmseg_dynet.models import (
+    DyMobileNetV2,
+    DyMobileNetV3,
+    DyResNet,
+    DyShuffleNetV2,
+)
 from mmseg_dynet.ops import (
     IMPLEMENTATIONS,
     CoefficientPredictor,
@@ -145,6 +150,12 @@ WRONG = {
     "a bank of float64": lambda a: a | dict(weight=a["weight"].double()),
     "coefficients of integers": lambda a: a | dict(coeff=a["coeff"].long()),
     "bias of float64": lambda a: a | dict(bias=torch.zeros(len(a["weight"])).double()),
+    "x on another device": lambda a: a | dict(x=a["x"].to("meta")),
+    "a bank on another device": lambda a: a | dict(weight=a["weight"].to("meta")),
+    "coefficients on another device": lambda a: a | dict(coeff=a["coeff"].to("meta")),
+    "a bias on another device": lambda a: (
+        a | dict(bias=torch.zeros(len(a["weight"]), device="meta"))
+    ),
     "no groups": lambda a: a | dict(groups=0),
     "negative groups": lambda a: a | dict(groups=-1),
     "groups that do not divide": lambda a: a | dict(groups=7),
@@ -221,24 +232,39 @@ def test_predictor(batch, channels, out_channels, num_kernels, hidden, size, spe
             assert ((coeff[image] >= 0) & (coeff[image] <= 1)).all()
 
 
+STRIDES = {
+    DyResNet: (4, 8, 16, 32),
+    DyMobileNetV2: (4, 8, 16, 32),
+    DyMobileNetV3: (4, 8, 16, 32),
+    DyShuffleNetV2: (8, 16, 32),
+}
+"""Of what the backbones return."""
+
+
 @pytest.fixture(scope="module")
-def backbones() -> dict[str, nn.Module]:
+def backbones() -> dict[type, nn.Module]:
     torch.manual_seed(0)
+    options = {
+        DyResNet: dict(depth=18, base_channels=8, stem_channels=8),
+        DyMobileNetV2: dict(widen_factor=0.25),
+        DyMobileNetV3: dict(widen_factor=0.25, out_indices=(0, 1, 2, 5)),
+        DyShuffleNetV2: dict(widen_factor=0.5),
+    }
     return {
-        "resnet": DyResNet(18, num_kernels=2, base_channels=8, stem_channels=8).eval(),
-        "mobilenet": DyMobileNetV2(num_kernels=2, widen_factor=0.25).eval(),
+        network: network(num_kernels=2, **options[network]).eval()
+        for network in STRIDES
     }
 
 
-@settings(REPEATABLE, max_examples=200)
+@settings(REPEATABLE, max_examples=400)
 @given(
-    name=st.sampled_from(["resnet", "mobilenet"]),
+    network=st.sampled_from(list(STRIDES)),
     batch=st.integers(0, 3),
     size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
     layout=st.sampled_from(["plain", "channels_last", "strided"]),
     special=st.sampled_from([0.0, math.nan, math.inf]),
 )
-def test_backbones(backbones, name, batch, size, layout, special):
+def test_backbones(backbones, network, batch, size, layout, special):
     x = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(batch))
     if batch:
         x[0, 0, 0, 0] = special
@@ -248,9 +274,9 @@ def test_backbones(backbones, name, batch, size, layout, special):
     elif layout == "strided":
         x = x.repeat_interleave(2, 2)[:, :, ::2]
     with torch.no_grad():
-        outs = backbones[name](x)
-        alone = backbones[name](plain[-1:])
-    strides = (4, 8, 16, 32)
+        outs = backbones[network](x)
+        alone = backbones[network](plain[-1:])
+    strides = STRIDES[network]
     assert len(outs) == len(strides)
     for out, last, stride in zip(outs, alone, strides, strict=True):
         assert out.shape[0] == batch
@@ -261,7 +287,7 @@ def test_backbones(backbones, name, batch, size, layout, special):
 
 
 @pytest.mark.parametrize("num_kernels", [0, -1])
-@pytest.mark.parametrize("network", [DyMobileNetV2, DyResNet])
+@pytest.mark.parametrize("network", STRIDES)
 def test_backbones_without_kernels_are_refused(network, num_kernels):
     options = dict(depth=18) if network is DyResNet else {}
     with pytest.raises(ValueError, match="num_kernels"):

@@ -156,6 +156,16 @@ def test_an_unknown_implementation_is_named():
         raise AssertionError
 
 
+@pytest.mark.parametrize("moved", ("x", "kernels", "bias"))
+def test_tensors_on_several_devices_are_named(moved):
+    names = ("x", "kernels", "bias")
+    arguments = dict(zip(names, make_case(), strict=True))
+    arguments[moved] = arguments[moved].to("meta")
+    found = ", ".join(f"{n} {'meta' if n == moved else 'cpu'}" for n in names)
+    with pytest.raises(ValueError, match=f"differ: {found}; move them to one"):
+        conv2d_per_image(**arguments)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
