@@ -4,7 +4,8 @@ The arguments are those of MMSegmentation's tools.
 """
 
 import os
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -30,6 +31,18 @@ def config_parser(description: str) -> ArgumentParser:
         'model.backbone.out_indices="(0,3)" (no spaces inside a value)',
     )
     return parser
+
+
+def at_least(minimum: int) -> Callable[[str], int]:
+    """The ``type`` of an argument that is an integer, with a lower bound."""
+
+    def integer(text: str) -> int:
+        value = int(text)
+        if value < minimum:
+            raise ArgumentTypeError(f"must be at least {minimum}, got {value}")
+        return value
+
+    return integer
 
 
 def add_launch_arguments(parser: ArgumentParser) -> None:

@@ -20,7 +20,7 @@ from torch import nn
 
 from mmseg_dynet.analysis.gallery import colorize
 from mmseg_dynet.apis import build_model
-from mmseg_dynet.cli import config_parser, load_config
+from mmseg_dynet.cli import at_least, config_parser, load_config
 from mmseg_dynet.deploy import KernelReuse
 from mmseg_dynet.files import replacing
 
@@ -47,7 +47,7 @@ def parse_args():
     )
     parser.add_argument(
         "--keep-kernels",
-        type=int,
+        type=at_least(1),
         metavar="N",
         help="fuse kernels for every N-th frame of a video only (docs/video.md)",
     )

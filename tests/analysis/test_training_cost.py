@@ -250,7 +250,7 @@ def test_both_sides_are_timed_in_every_step(tool, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--gpus", 0), "--gpus must be at least 1, got 0"),
+        (("--gpus", 0), "--gpus: must be at least 1, got 0"),
         (("--measure", DYNAMIC), "beside its static twin, --vs CONFIG"),
         ((DYNAMIC, "--vs", DYNAMIC), "--vs belongs to --measure"),
     ],

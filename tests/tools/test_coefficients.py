@@ -124,7 +124,7 @@ def test_a_static_network_has_none(options, build):
 
 def test_two_images_are_needed(options, build):
     error = run_tool(DYNAMIC, "model.pth", "--num-images", 1, fails=True)
-    assert "--num-images must be at least 2, got 1" in error
+    assert "--num-images: must be at least 2, got 1" in error
     _, checkpoint = build(DYNAMIC)
     one = [*options, "test_dataloader.dataset.indices=1"]
     error = run_tool(DYNAMIC, checkpoint, *one, fails=True)

@@ -117,4 +117,4 @@ def test_a_stage_that_does_not_exist(save_model, synthetic_streets):
 
 def test_no_images():
     error = run_tool(DYNAMIC, "model.pth", "--num-images", 0, fails=True)
-    assert "--num-images must be at least 1, got 0" in error
+    assert "--num-images: must be at least 1, got 0" in error

@@ -17,9 +17,22 @@ NO_INTEGERS = ("", "nan", "inf", "1e3", "0x10", "two")
 INTEGERS = {
     "--repeats": [
         ("analysis_tools/benchmark.py CONFIG", 2),
+        ("analysis_tools/benchmark_implementations.py", 1),
+        ("analysis_tools/benchmark_steps.py NETWORK --vs TWIN", 1),
+        ("analysis_tools/compare.py CONFIG", 1),
         ("analysis_tools/training_cost.py CONFIG", 2),
+        ("camvid/measure_cost.py", 1),
     ],
+    "--batch": [("analysis_tools/benchmark.py CONFIG", 1)],
+    "--warmup": [("analysis_tools/benchmark.py CONFIG", 0)],
+    "--threads": [
+        ("analysis_tools/benchmark.py CONFIG", 1),
+        ("analysis_tools/training_cost.py CONFIG", 1),
+        ("camvid/train_arms.py", 1),
+    ],
+    "--keep-kernels": [("segment.py CONFIG CHECKPOINT INPUT OUT", 1)],
     "--num-images": [
+        ("analysis_tools/compare.py CONFIG", 1),
         ("analysis_tools/coefficients.py CONFIG CHECKPOINT", 2),
         ("analysis_tools/correlation.py CONFIG CHECKPOINT", 1),
     ],
@@ -41,8 +54,20 @@ OTHERS = {
         "--shape takes pairs H W, got",
     ),
     "analysis_tools/get_flops.py CONFIG --shape {}": (
-        ("64", "64 64.0", "nan nan", "inf inf"),
+        ("64", "64 64.0", "nan nan", "inf inf", "0 64", "64 -1"),
         "argument --shape",
+    ),
+    "analysis_tools/inference_modes.py CONFIG CHECKPOINT --crop {}": (
+        ("0 0", "64 -64"),
+        "argument --crop: must be at least 1, got",
+    ),
+    "analysis_tools/inference_modes.py CONFIG CHECKPOINT --reuse {}": (
+        ("1", "2 0"),
+        "argument --reuse: must be at least 2, got",
+    ),
+    "deployment/export.py CONFIG --out model.onnx --shape {}": (
+        ("0 64", "64 -1"),
+        "argument --shape: must be at least 1, got",
     ),
 }
 
@@ -86,10 +111,10 @@ def refusal(parse, capsys) -> Callable[[str], str]:
 def test_an_integer_out_of_its_range_is_refused(option, command, least, parse, refusal):
     for value in (least - 1, -1, -(2**63)):
         error = refusal(f"{command} {option}={value}")
-        assert f"{option} must be at least {least}, got {value}" in error
+        assert f"argument {option}: must be at least {least}, got {value}" in error
     for value in NO_INTEGERS:
         error = refusal(f"{command} {option}={value}")
-        assert f"argument {option}: invalid int value: {value!r}" in error
+        assert f"argument {option}: invalid integer value: {value!r}" in error
     for value in (least, 2**63):
         args = parse(f"{command} {option}={value}")
         assert vars(args)[option[2:].replace("-", "_")] == value

@@ -197,7 +197,7 @@ def test_benchmark_of_training_has_three_sides_and_their_memory(tmp_path):
     ("arguments", "message"),
     [
         (("--shape", 1, 2, 3), "--shape takes pairs H W, got 3 numbers"),
-        (("--repeats", 1), "--repeats must be at least 2, got 1"),
+        (("--repeats", 1), "--repeats: must be at least 2, got 1"),
         (("--train", "--backend", "onnxruntime"), "--train runs in PyTorch"),
         (("--backend", "onnxruntime", "--batch", 2), "on one picture"),
         (("--backend", "onnxruntime", "--vs", "ResNet50"), "configs of segmentors"),

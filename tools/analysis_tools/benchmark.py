@@ -30,7 +30,7 @@ from mmseg_dynet.analysis.benchmark import (
 from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.analysis.latency import time_alternating
 from mmseg_dynet.analysis.machine import describe_machine, peak_resident_memory
-from mmseg_dynet.cli import config_parser
+from mmseg_dynet.cli import at_least, config_parser
 from mmseg_dynet.deploy import optimize_for_inference
 from mmseg_dynet.files import write_figure, write_json
 from mmseg_dynet.ops import IMPLEMENTATIONS, force_implementation
@@ -54,15 +54,17 @@ def parse_args():
     parser.add_argument("--vs", metavar="CONFIG", help="the static twin, given alike")
     parser.add_argument(
         "--shape",
-        type=int,
+        type=at_least(1),
         nargs="+",
         metavar="H W",
         help="input size in pixels, or several for a sweep: 224 224 512 1024 (default: "
         "the size that the config trains on; 224 224 for a network of the paper)",
     )
-    parser.add_argument("--batch", type=int, default=1, help="images (default: 1)")
     parser.add_argument(
-        "--threads", type=int, help="threads of a CPU (default: PyTorch's)"
+        "--batch", type=at_least(1), default=1, help="images (default: 1)"
+    )
+    parser.add_argument(
+        "--threads", type=at_least(1), help="threads of a CPU (default: PyTorch's)"
     )
     parser.add_argument(
         "--device", default="cpu", help="cpu or cuda (default: cpu); not for ONNX"
@@ -98,10 +100,10 @@ def parse_args():
         help="with --train (default: channels_last)",
     )
     parser.add_argument(
-        "--repeats", type=int, default=10, help="timed rounds (default: 10)"
+        "--repeats", type=at_least(2), default=10, help="timed rounds (default: 10)"
     )
     parser.add_argument(
-        "--warmup", type=int, default=2, help="rounds before (default: 2)"
+        "--warmup", type=at_least(0), default=2, help="rounds before (default: 2)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the record")
     parser.add_argument(
@@ -110,8 +112,6 @@ def parse_args():
     args = parser.parse_args()
     if args.shape is not None and len(args.shape) % 2:
         parser.error(f"--shape takes pairs H W, got {len(args.shape)} numbers")
-    if args.repeats < 2:
-        parser.error(f"--repeats must be at least 2, got {args.repeats}")
     if args.train and args.backend == "onnxruntime":
         parser.error("--train runs in PyTorch: use --backend eager or compile")
     if args.backend == "onnxruntime" and (

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mmseg_dynet.analysis.latency import time_alternating
 from mmseg_dynet.analysis.machine import describe_machine
+from mmseg_dynet.cli import at_least
 from mmseg_dynet.files import write_json
 from mmseg_dynet.ops import conv2d_per_image, force_implementation
 from mmseg_dynet.ops.implementation import choose
@@ -45,8 +46,10 @@ LAYERS = (
 
 def parse_args():
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, help="threads (default: PyTorch's)")
-    parser.add_argument("--repeats", type=int, default=10, help="default: 10")
+    parser.add_argument(
+        "--threads", type=at_least(1), help="threads (default: PyTorch's)"
+    )
+    parser.add_argument("--repeats", type=at_least(1), default=10, help="default: 10")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table")
     return parser.parse_args()
 

@@ -20,7 +20,7 @@ from mmseg_dynet import subjects
 from mmseg_dynet.analysis.benchmark import inference_call
 from mmseg_dynet.analysis.latency import time_alternating
 from mmseg_dynet.analysis.machine import describe_machine
-from mmseg_dynet.cli import config_parser
+from mmseg_dynet.cli import at_least, config_parser
 from mmseg_dynet.deploy import fold_bn, optimize_for_inference
 from mmseg_dynet.files import write_json
 from mmseg_dynet.ops import force_implementation
@@ -36,14 +36,16 @@ def parse_args():
     parser.add_argument("--vs", required=True, help="the static twin, given alike")
     parser.add_argument(
         "--shape",
-        type=int,
+        type=at_least(1),
         nargs=2,
         metavar=("H", "W"),
         help="input size in pixels (default: the one that the network is made for)",
     )
-    parser.add_argument("--threads", type=int, help="threads (default: PyTorch's)")
     parser.add_argument(
-        "--repeats", type=int, default=10, help="timed rounds (default: 10)"
+        "--threads", type=at_least(1), help="threads (default: PyTorch's)"
+    )
+    parser.add_argument(
+        "--repeats", type=at_least(1), default=10, help="timed rounds (default: 10)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the medians")
     return parser.parse_args()

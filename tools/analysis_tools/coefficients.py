@@ -25,7 +25,7 @@ from mmseg_dynet.analysis.coefficients import (
     tabulate,
 )
 from mmseg_dynet.apis import build_model, spread
-from mmseg_dynet.cli import config_parser, load_config
+from mmseg_dynet.cli import at_least, config_parser, load_config
 from mmseg_dynet.files import write_figure, write_json
 
 
@@ -35,7 +35,7 @@ def parse_args():
     parser.add_argument("checkpoint", help="a checkpoint of its model")
     parser.add_argument(
         "--num-images",
-        type=int,
+        type=at_least(2),
         metavar="N",
         help="take N of the test images, evenly spread (default: all)",
     )
@@ -43,13 +43,7 @@ def parse_args():
         "--plot", type=Path, metavar="FILE", help="draw the layers (PNG, SVG, PDF)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table")
-    args = parser.parse_args()
-    if args.num_images is not None and args.num_images < 2:
-        parser.error(
-            f"--num-images must be at least 2, got {args.num_images}: what varies "
-            "between images takes two"
-        )
-    return args
+    return parser.parse_args()
 
 
 def build_test_loader(cfg: Config, num_images: int | None) -> DataLoader:

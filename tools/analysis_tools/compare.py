@@ -22,7 +22,7 @@ from mmseg_dynet.analysis.gallery import colorize, draw_gallery
 from mmseg_dynet.analysis.latency import time_alternating
 from mmseg_dynet.apis import spread, windows_shape
 from mmseg_dynet.checkpoint import find_newest
-from mmseg_dynet.cli import config_parser, default_work_dir, load_config
+from mmseg_dynet.cli import at_least, config_parser, default_work_dir, load_config
 from mmseg_dynet.files import write_figure, write_json
 
 
@@ -38,10 +38,16 @@ def parse_args():
     parser.add_argument("--picture", type=Path, help="write predictions here (PNG)")
     parser.add_argument("--json", type=Path, help="write the table here as JSON")
     parser.add_argument(
-        "--num-images", type=int, default=4, help="images in the picture (default: 4)"
+        "--num-images",
+        type=at_least(1),
+        default=4,
+        help="images in the picture (default: 4)",
     )
     parser.add_argument(
-        "--repeats", type=int, default=10, help="timed forward passes (default: 10)"
+        "--repeats",
+        type=at_least(1),
+        default=10,
+        help="timed forward passes (default: 10)",
     )
     args = parser.parse_args()
     if args.checkpoints is not None and len(args.checkpoints) != len(args.configs):

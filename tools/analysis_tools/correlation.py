@@ -29,7 +29,7 @@ from mmseg_dynet.analysis.correlation import (
     tabulate,
 )
 from mmseg_dynet.apis import build_model, spread
-from mmseg_dynet.cli import config_parser, load_config
+from mmseg_dynet.cli import at_least, config_parser, load_config
 from mmseg_dynet.files import write_figure, write_json
 
 
@@ -50,7 +50,7 @@ def parse_args():
     )
     parser.add_argument(
         "--num-images",
-        type=int,
+        type=at_least(1),
         metavar="N",
         help="images, evenly spread over the test set (default: all)",
     )
@@ -58,10 +58,7 @@ def parse_args():
         "--plot", type=Path, metavar="FILE", help="draw histograms (PNG, SVG, PDF)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
-    args = parser.parse_args()
-    if args.num_images is not None and args.num_images < 1:
-        parser.error(f"--num-images must be at least 1, got {args.num_images}")
-    return args
+    return parser.parse_args()
 
 
 def pick_output(outputs: Sequence[Tensor], stage: int) -> Tensor:

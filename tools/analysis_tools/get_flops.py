@@ -6,7 +6,7 @@ from prettytable import PrettyTable
 
 from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.apis import build_model, input_size
-from mmseg_dynet.cli import config_parser, load_config
+from mmseg_dynet.cli import at_least, config_parser, load_config
 from mmseg_dynet.files import write_json
 
 
@@ -16,7 +16,7 @@ def parse_args():
     parser.add_argument("--vs", metavar="CONFIG", help="config to compare with")
     parser.add_argument(
         "--shape",
-        type=int,
+        type=at_least(1),
         nargs=2,
         metavar=("H", "W"),
         help="input size in pixels (default: the size that the config trains on)",

@@ -19,7 +19,7 @@ from mmseg_dynet.analysis.inference_modes import (
     tabulate,
 )
 from mmseg_dynet.apis import build_model, input_size
-from mmseg_dynet.cli import config_parser, load_config
+from mmseg_dynet.cli import at_least, config_parser, load_config
 from mmseg_dynet.files import write_json
 
 
@@ -29,7 +29,7 @@ def parse_args():
     parser.add_argument("checkpoint", help="path of the checkpoint")
     parser.add_argument(
         "--crop",
-        type=int,
+        type=at_least(1),
         nargs=2,
         metavar=("H", "W"),
         help="size in pixels of the windows, and of the centre crop (default: the size "
@@ -37,7 +37,7 @@ def parse_args():
     )
     parser.add_argument(
         "--reuse",
-        type=int,
+        type=at_least(2),
         nargs="+",
         default=[2, 5, 10],
         metavar="N",

@@ -28,7 +28,7 @@ from mmseg_dynet.analysis.training_cost import (
     weigh_activations,
 )
 from mmseg_dynet.apis import build_model, input_size
-from mmseg_dynet.cli import config_parser, load_config
+from mmseg_dynet.cli import at_least, config_parser, load_config
 from mmseg_dynet.files import write_json
 from mmseg_dynet.markdown import update_block
 from mmseg_dynet.model_zoo import segmentor_configs
@@ -52,7 +52,7 @@ def parse_args():
     )
     parser.add_argument(
         "--gpus",
-        type=int,
+        type=at_least(1),
         default=8,
         help="how many share the training; the images of the config's schedule stay "
         "the same (default: 8)",
@@ -64,11 +64,13 @@ def parse_args():
         "--vs", metavar="CONFIG", help="with --measure, the static twin"
     )
     parser.add_argument(
-        "--threads", type=int, help="with --measure, of the CPU (default: PyTorch's)"
+        "--threads",
+        type=at_least(1),
+        help="with --measure, of the CPU (default: PyTorch's)",
     )
     parser.add_argument(
         "--repeats",
-        type=int,
+        type=at_least(2),
         default=5,
         help="with --measure, timed rounds (default: 5)",
     )
@@ -81,10 +83,6 @@ def parse_args():
         f"{TIMES_BLOCK}",
     )
     args = parser.parse_args()
-    if args.gpus < 1:
-        parser.error(f"--gpus must be at least 1, got {args.gpus}")
-    if args.repeats < 2:
-        parser.error(f"--repeats must be at least 2, got {args.repeats}")
     if args.measure and (len(args.configs) != 1 or args.vs is None):
         parser.error("--measure times one CONFIG beside its static twin, --vs CONFIG")
     if args.vs is not None and not args.measure:

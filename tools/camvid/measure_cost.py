@@ -22,7 +22,7 @@ from mmseg_dynet.analysis.latency import time_alternating
 from mmseg_dynet.analysis.machine import describe_machine
 from mmseg_dynet.analysis.study import Cost
 from mmseg_dynet.apis import build_model, windows_shape
-from mmseg_dynet.cli import load_config
+from mmseg_dynet.cli import at_least, load_config
 from mmseg_dynet.deploy import optimize_for_inference
 from mmseg_dynet.files import write_json
 
@@ -31,8 +31,8 @@ IMAGE_SIZE = (360, 480)
 
 def parse_args():
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=2, help="default: 2")
-    parser.add_argument("--repeats", type=int, default=20, help="default: 20")
+    parser.add_argument("--threads", type=at_least(1), default=2, help="default: 2")
+    parser.add_argument("--repeats", type=at_least(1), default=20, help="default: 20")
     parser.add_argument(
         "--json", type=Path, default=Path(RESULTS, "cost.json"), metavar="FILE"
     )

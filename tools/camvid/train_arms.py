@@ -31,7 +31,7 @@ from rich.progress import (
 
 from mmseg_dynet.analysis.machine import describe_machine
 from mmseg_dynet.analysis.outcome import Outcome, read_log, summarize
-from mmseg_dynet.cli import config_parser, load_config
+from mmseg_dynet.cli import at_least, config_parser, load_config
 from mmseg_dynet.files import write_json
 
 ORIGIN = "origin.json"  # in a work dir: its command, and the commit of the code
@@ -68,7 +68,7 @@ def parse_args():
         help=f"which (default: all): {', '.join(ARMS)}",
     )  # fmt: skip
     parser.add_argument(
-        "--seeds", type=int, nargs="+",
+        "--seeds", type=at_least(0), nargs="+",
         help="from which seeds (default: 0, 1, 2, or 0 alone for arms with one)",
     )  # fmt: skip
     parser.add_argument(
@@ -76,10 +76,10 @@ def parse_args():
         help="outcomes, logs and checkpoints (default: work_dirs/camvid)",
     )  # fmt: skip
     parser.add_argument(
-        "--jobs", type=int, default=1, help="runs at the same time (default: 1)"
+        "--jobs", type=at_least(1), default=1, help="runs at the same time (default: 1)"
     )
     parser.add_argument(
-        "--threads", type=int, default=1,
+        "--threads", type=at_least(1), default=1,
         help="of the CPU, for each run (default: 1); another number rounds otherwise, "
         "and the run comes to other figures",
     )  # fmt: skip
@@ -87,11 +87,7 @@ def parse_args():
         "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE",
         help="as for tools/train.py, in every run",
     )  # fmt: skip
-    args = parser.parse_args()
-    for name in ("jobs", "threads"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name} must be at least 1, got {getattr(args, name)}")
-    return args
+    return parser.parse_args()
 
 
 def load_with_options(run: Run, options: list[str]) -> Config:

@@ -15,7 +15,7 @@ from prettytable import PrettyTable
 from torch import nn
 
 from mmseg_dynet.apis import build_model, input_size
-from mmseg_dynet.cli import config_parser, load_config
+from mmseg_dynet.cli import at_least, config_parser, load_config
 from mmseg_dynet.deploy.export import (
     INPUT,
     OPSET,
@@ -45,7 +45,7 @@ def parse_args():
     )
     parser.add_argument(
         "--shape",
-        type=int,
+        type=at_least(1),
         nargs=2,
         metavar=("H", "W"),
         help="input size in pixels (default: the size that the config trains on)",
