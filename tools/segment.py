@@ -249,7 +249,11 @@ def painter(
 def segment(
     kind: str, args: Namespace, model: nn.Module, paint: Callable[[Frame], Frame]
 ) -> int:
-    """Write the output, and return the number of frames."""
+    """Write the output, and return the number of frames.
+
+    Raises:
+        ValueError: Kernels are to be kept, and frames to be cut into windows.
+    """
     if kind == "folder":
         return segment_folder(args.input, args.out, paint)
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -257,6 +261,11 @@ def segment(
         write_image(args.out, paint(read_image(args.input)))
         return 1
     every = args.keep_kernels
+    if every is not None and model.test_cfg.get("mode") == "slide":
+        raise ValueError(
+            "--keep-kernels with a config that tests in windows, which would all get "
+            "the kernels of the last: add --cfg-options model.test_cfg.mode=whole"
+        )
     with nullcontext() if every is None else KernelReuse(model, every):
         return segment_video(args.input, args.out, paint)
 

@@ -5,8 +5,10 @@ import resource
 import runpy
 import subprocess
 import sys
+from argparse import Namespace
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -311,3 +313,10 @@ def test_a_rate_that_a_format_cannot_hold_is_named(pictures, tmp_path, say_rate)
     with pytest.raises(ValueError, match=message):
         TOOL["segment_video"](tmp_path / "video.avi", tmp_path / "out.mp4", invert)
     assert contents_of(tmp_path) == before
+
+
+def test_kernels_are_not_kept_from_window_to_window(tmp_path):
+    args = Namespace(input=Path("in.mp4"), out=tmp_path / "out.mp4", keep_kernels=2)
+    model = SimpleNamespace(test_cfg={"mode": "slide"})
+    with pytest.raises(ValueError, match=r"windows.*model\.test_cfg\.mode=whole"):
+        TOOL["segment"]("video", args, model, None)
