@@ -120,7 +120,15 @@ def test_an_integer_out_of_its_range_is_refused(option, command, least, parse, r
         assert vars(args)[option[2:].replace("-", "_")] == value
 
 
-@pytest.mark.parametrize("command", OTHERS)
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(
+            command, marks=[pytest.mark.recent_torch] * ("export.py" in command)
+        )
+        for command in OTHERS
+    ],
+)
 def test_other_numbers_out_of_their_range_are_refused(command, refusal):
     values, message = OTHERS[command]
     for value in values:
