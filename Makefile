@@ -6,7 +6,8 @@ VENV ?= .venv
 CLASSIFICATION_VENV ?= .venv-classification
 # The other family of the host has the same import names.
 OPENMMLAB_VENV ?= .venv-openmmlab
-# One pytest process a core; each gets one thread, so that they do not fight for it.
+# Processes of pytest, or trainings of the CamVid study, one a core; each gets one
+# thread, so that they do not fight for it.
 WORKERS ?= 2
 
 BIN := $(VENV)/bin

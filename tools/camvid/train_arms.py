@@ -293,6 +293,8 @@ def pop_ready(waiting: list[Run], jobs: list[Job]) -> Run | None:
 def main():
     args = parse_args()
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    # Threads of runs side by side share the cores instead of fighting for them.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     torch.set_num_threads(args.threads)  # for the record
     runs = list_runs(args)
     locks = {run: lock(work_dir(run, args)) for run in runs}
