@@ -140,11 +140,21 @@ def test_a_student_waits_for_its_teacher(camvid, tmp_path):
     assert "loss_distill" in log
 
 
-def test_a_missing_teacher_is_named_with_the_remedy(camvid, tmp_path):
-    done = study(tmp_path, camvid, 1, "--seeds", "4", arms=("Dy-ResNet18 (distilled)",))
+@pytest.mark.parametrize(
+    "options, last",
+    [((), "iter_2000.pth"), (("--cfg-options", "train_cfg.max_iters=1"), "iter_1.pth")],
+)
+def test_a_missing_teacher_is_named_with_the_remedy(tmp_path, options, last):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "tools/camvid/train_arms.py",
+         "--arms", "Dy-ResNet18 (distilled)", "--seeds", "4",
+         "--work-dirs", tmp_path / "work", *options],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT,
+        stderr=subprocess.PIPE, text=True, timeout=300,
+    )  # fmt: skip
     assert done.returncode != 0
     message = " ".join(done.stderr.split())
-    assert "r18-d16-seed4/iter_1.pth, the teacher of dy-r18-d16-distilled" in message
+    assert f"r18-d16-seed4/{last}, the teacher of dy-r18-d16-distilled" in message
     assert "--arms ResNet18 --seeds 4" in message
 
 

@@ -92,7 +92,8 @@ def parse_args():
 
 def load_with_options(run: Run, options: list[str]) -> Config:
     """A run's config with options as they are given to tools/train.py."""
-    parsed = config_parser("").parse_args(["--cfg-options", *options])
+    words = ["--cfg-options", *options] if options else []
+    parsed = config_parser("").parse_args(words)
     return load_config(run.config, parsed.cfg_options)
 
 
