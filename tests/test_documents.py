@@ -183,7 +183,7 @@ def accept(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def parse(tool: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a tool parse arguments, without running it."""
+    """Let a tool parse arguments and override its config, without running it."""
     path = ROOT / tool
     missing = [
         a for a in arguments if a.startswith("configs/") and not Path(a).exists()
@@ -195,10 +195,13 @@ def parse(tool: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> N
     with monkeypatch.context() as context:
         context.syspath_prepend(path.parent)
         names = runpy.run_path(str(path), run_name="document")
-    if "parse_args" in names:
-        names["parse_args"]()  # exits where it refuses
-    else:
+    if "parse_args" not in names:
         assert arguments == []
+        return
+    parsed = names["parse_args"]()  # exits where it refuses
+    if str(getattr(parsed, "config", "")).startswith("configs/"):
+        cfg = Config.fromfile(parsed.config, import_custom_modules=False)
+        cfg.merge_from_dict(parsed.cfg_options or {})
 
 
 def extras() -> set[str]:
