@@ -1,12 +1,37 @@
 """Mixed precision on any device."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from torch import nn
+from torch.optim import Optimizer
+
+AMPERE = (8, 0)  # compute capability of the first GPUs of NVIDIA with bfloat16
+
+
+def computes_bfloat16(device_type: str) -> bool:
+    """Tell whether the machine's devices of a type have arithmetic for bfloat16.
+
+    Others emulate it: a CPU without AVX512 trains FCN on Dy-ResNet-18 ten times slower
+    than in float32.
+
+    Args:
+        device_type: As in ``torch.device(...).type``. Of types other than "cpu" and
+            "cuda" nothing is known; they are trusted.
+    """
+    if device_type == "cpu":
+        return (
+            torch.backends.mkldnn.is_available()
+            and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        )
+    if device_type == "cuda":
+        return torch.cuda.get_device_capability() >= AMPERE
+    return True
 
 
 class BFloat16OptimWrapper(OptimWrapper):
@@ -15,12 +40,37 @@ class BFloat16OptimWrapper(OptimWrapper):
     MMEngine's AmpOptimWrapper scales the loss, which float16 needs and bfloat16, with
     the range of float32, does not; and it refuses CPUs, of which those with AVX512-BF16
     or AMX train about twice as fast so. Parameters, gradients and the optimizer stay
-    float32. Arguments are those of OptimWrapper.
+    float32.
+
+    Where the device has no arithmetic for bfloat16, all is float32, and a warning is
+    logged.
+
+    Args:
+        optimizer: As for OptimWrapper.
+        emulate: Compute in bfloat16 there as well, slowly.
+        **kwargs: Those of OptimWrapper.
     """
+
+    def __init__(
+        self, optimizer: Optimizer, *, emulate: bool = False, **kwargs
+    ) -> None:
+        super().__init__(optimizer, **kwargs)
+        self.device_type = torch.device(get_device()).type
+        self.enabled = emulate or computes_bfloat16(self.device_type)
+        if not self.enabled:
+            print_log(
+                f"This {self.device_type} has no arithmetic for bfloat16: training in "
+                "float32. (optim_wrapper.emulate=True computes in bfloat16 all the "
+                "same, slowly.)",
+                logger="current",
+                level=logging.WARNING,
+            )
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Compute what is inside the block in mixed precision."""
-        device_type = torch.device(get_device()).type
-        with super().optim_context(model), torch.autocast(device_type, torch.bfloat16):
+        autocast = torch.autocast(
+            self.device_type, torch.bfloat16, enabled=self.enabled
+        )
+        with super().optim_context(model), autocast:
             yield

@@ -62,9 +62,9 @@ def optim_wrapper(options: list[str]) -> dict:
     """The config of the precision that the options ask for."""
     if "float16" in options:
         return dict(type="AmpOptimWrapper", loss_scale=512.0)
-    return dict(
-        type="BFloat16OptimWrapper" if "bfloat16" in options else "OptimWrapper"
-    )
+    if "bfloat16" in options:
+        return dict(type="BFloat16OptimWrapper", emulate=True)
+    return dict(type="OptimWrapper")
 
 
 def main() -> None:

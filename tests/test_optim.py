@@ -1,17 +1,24 @@
 """Mixed precision: bfloat16 inside the context, float32 weights and gradients."""
 
+import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 from torch import nn
+
+from mmseg_dynet import optim
+
+
+def wrap(model: nn.Module, **options):
+    """A wrapper around plain SGD with a rate of one half."""
+    config = dict(type="BFloat16OptimWrapper", optimizer=dict(type="SGD", lr=0.5))
+    return build_optim_wrapper(model, config | options)
 
 
 def test_computes_in_bfloat16_and_updates_in_float32():
     torch.manual_seed(0)
     model = nn.Linear(4, 2)
     before = model.weight.detach().clone()
-    wrapper = build_optim_wrapper(
-        model, dict(type="BFloat16OptimWrapper", optimizer=dict(type="SGD", lr=0.5))
-    )
+    wrapper = wrap(model, emulate=True)
     x = torch.randn(3, 4)
     with wrapper.optim_context(model):
         out = model(x)
@@ -24,3 +31,24 @@ def test_computes_in_bfloat16_and_updates_in_float32():
     torch.testing.assert_close(
         before - model.weight, 0.5 * gradient.expand(2, 4), rtol=1e-2, atol=1e-2
     )
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_without_arithmetic_for_bfloat16_it_is_float32(native, monkeypatch, capfd):
+    monkeypatch.setattr(optim, "computes_bfloat16", lambda device_type: native)
+    model = nn.Linear(4, 2)
+    with wrap(model).optim_context(model):
+        out = model(torch.randn(3, 4))
+    assert out.dtype == (torch.bfloat16 if native else torch.float32)
+    warned = "cpu has no arithmetic for bfloat16: training in float32"
+    assert (warned in capfd.readouterr().out) != native
+
+
+def test_the_arithmetic_of_devices(monkeypatch):
+    capability = "AVX512" in torch.backends.cpu.get_cpu_capability()
+    assert optim.computes_bfloat16("cpu") or not capability
+    for version, expected in [((7, 5), False), ((8, 0), True), ((9, 0), True)]:
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda v=version: v)
+        assert optim.computes_bfloat16("cuda") == expected
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not optim.computes_bfloat16("cpu")
