@@ -54,7 +54,7 @@ def input_size(cfg: Config) -> tuple[int, int]:
     if size is None:
         raise ValueError(
             "the config has no model.data_preprocessor.size to take the input size "
-            "from: give one with --shape H W"
+            'from: add it, or give --cfg-options "model.data_preprocessor.size=(H,W)"'
         )
     return tuple(size)
 

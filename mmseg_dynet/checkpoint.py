@@ -92,6 +92,12 @@ def read_weights(checkpoint: str) -> dict[str, torch.Tensor]:
     return weights
 
 
+def short_name(checkpoint: str | Path) -> str:
+    """What a checkpoint is called where there are several: "run/iter_80000"."""
+    path = Path(checkpoint)
+    return Path(path.parent.name, path.stem).as_posix()
+
+
 def is_whole(path: Path) -> bool:
     """Whether ``path`` is a checkpoint as torch writes them, to its last byte.
 

@@ -26,6 +26,8 @@ from matplotlib.figure import Figure
 from prettytable import PrettyTable
 from torch import Tensor
 
+from mmseg_dynet.checkpoint import short_name
+
 # Of |r|. An edge belongs to the bin above it.
 BIN_NAMES = ("N", "W", "M", "S")
 BIN_EDGES = (0.2, 0.4, 0.6)
@@ -155,8 +157,8 @@ class Summary:
 
 
 def label(record: Mapping) -> str:
-    """What a network is called: after its "config" and its "checkpoint"."""
-    return f"{Path(record['config']).stem}, {Path(record['checkpoint']).stem}"
+    """What a network is called: after its "config", and its "checkpoint" and folder."""
+    return f"{Path(record['config']).stem}, {short_name(record['checkpoint'])}"
 
 
 def tabulate(report: Mapping) -> PrettyTable:
@@ -171,7 +173,7 @@ def tabulate(report: Mapping) -> PrettyTable:
     low, high = PAPER_RANGE
     rows = PrettyTable(
         ["", "images", "channels", "constant", "pairs", *(f"{b}, %" for b in bins),
-         f"{low} .. {high}, %", "mean |r|"], align="r",
+         f"{low} .. {high}, %", "mean abs. r"], align="r",
     )  # fmt: skip
     rows.title = (
         f"correlations between channels, output {report['stage']} of the backbone"

@@ -32,6 +32,7 @@ from mmseg_dynet.ops import CoefficientPredictor
 
 WHOLE = "whole image"
 SLIDING = "sliding window"
+WHOLE_KERNELS = "sliding window, kernels of the whole image"
 CENTRE_CROP = "whole image, kernels of a centre crop"
 KEPT = "whole image, kernels kept for {} frames"
 
@@ -77,15 +78,18 @@ def compare_inference_modes(
         dataset: Labelled images, of the pipeline that the model is tested with.
         evaluator: With a metric that gives mIoU.
         crop_size: (H, W) in pixels of the windows and of the centre crop: the crop that
-            the model was trained with. Windows overlap by a third.
+            the model was trained with. Windows overlap by a third, the last ones of a
+            row or column by more.
         reuse: For how many frames kernels are kept, each number a mode of its own. The
             images are taken for the frames of one video.
 
     Returns:
         Results by mode: "whole image" first, "sliding window" and, of a dynamic
-        network, "whole image, kernels of a centre crop" (the whole image convolved with
-        the kernels that its centre gave: what the pool does, without what borders do),
-        and "whole image, kernels kept for N frames" for each N of ``reuse``.
+        network, "sliding window, kernels of the whole image" (what windows do without
+        kernels of their own), "whole image, kernels of a centre crop" (the whole image
+        convolved with the kernels that its centre gave: what the pool does, without
+        what borders do), and "whole image, kernels kept for N frames" for each N of
+        ``reuse``.
 
     Raises:
         ValueError: A number of ``reuse`` is below 2, ``crop_size`` is larger than an
@@ -169,7 +173,10 @@ def _other_modes(
 ) -> dict[str, Mode]:
     modes = {SLIDING: _sliding(model, crop_size)}
     if _predictors(model):
-        modes[CENTRE_CROP] = _centre_crop_kernels(model, crop_size)
+        sliding, whole = _sliding(model, crop_size), _whole(model)
+        centre = partial(_centre_crop, crop_size=crop_size)
+        modes[WHOLE_KERNELS] = _with_kernels_of(model, lambda images: images, sliding)
+        modes[CENTRE_CROP] = _with_kernels_of(model, centre, whole)
         modes |= {KEPT.format(every): _kept_kernels(model, every) for every in reuse}
     return modes
 
@@ -194,13 +201,14 @@ def _sliding(model: BaseSegmentor, crop_size: tuple[int, int]) -> Mode:
 
 
 @contextmanager
-def _centre_crop_kernels(
-    model: BaseSegmentor, crop_size: tuple[int, int]
+def _with_kernels_of(
+    model: BaseSegmentor, part: Callable[[Tensor], Tensor], mode: Mode
 ) -> Iterator[Predict]:
-    with _whole(model) as predict, KernelReuse(model, every=2):
+    """A mode all of whose kernels come from one part of the image."""
+    with mode as predict, KernelReuse(model, every=2):
 
         def predict_in_two_frames(inputs: Tensor, data_samples: list) -> list:
-            predict(_centre_crop(inputs, crop_size))  # the key frame
+            model(part(inputs), mode="tensor")  # the key frame, never in windows
             return predict(inputs, data_samples)
 
         yield predict_in_two_frames

@@ -107,6 +107,45 @@ def classes_table(arms: Mapping[str, Sequence[Outcome]]) -> str:
     return str(table)
 
 
+def repeats_table(
+    arms: Mapping[str, Sequence[Outcome]], repeats: Mapping[str, Sequence[Outcome]]
+) -> str:
+    """A row a run that was trained again: its mIoU the first time and this time.
+
+    Args:
+        arms: Outcomes by arm.
+        repeats: Outcomes of the same runs, trained again on another kind of machine.
+
+    Returns:
+        A Markdown table.
+
+    Raises:
+        ValueError: A run was not trained before.
+    """
+    table = PrettyTable(["arm", "seed", "mIoU, %", "again", "difference"], align="r")
+    table.align["arm"] = "l"
+    table.set_style(TableStyle.MARKDOWN)
+    for arm, outcomes in repeats.items():
+        before = {outcome.seed: outcome.val_mIoU for outcome in arms.get(arm, ())}
+        for outcome in outcomes:
+            if outcome.seed not in before:
+                raise ValueError(
+                    f"{arm} from seed {outcome.seed} is trained again but has no first "
+                    f"outcome: have {arm} from seeds {sorted(before)}"
+                )
+            first = before[outcome.seed]
+            table.add_row(
+                [
+                    arm,
+                    outcome.seed,
+                    f"{first:.2f}",
+                    f"{outcome.val_mIoU:.2f}",
+                    f"{outcome.val_mIoU - first:+.2f}",
+                ]
+            )
+    return str(table)
+
+
 def modes_table(arms: Mapping[str, Sequence[Mapping]]) -> str:
     """A row a mode of inference, a column an arm: mean mIoU over seeds.
 

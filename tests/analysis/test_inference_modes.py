@@ -22,6 +22,7 @@ from mmseg_dynet.analysis.inference_modes import (
     KEPT,
     SLIDING,
     WHOLE,
+    WHOLE_KERNELS,
     compare_inference_modes,
 )
 from mmseg_dynet.apis import build_model
@@ -34,7 +35,7 @@ IMAGE, CROP = (128, 256), (64, 128)
 # Of 64 x 128 at a stride of 43 x 85; the last ones end where the image does.
 WINDOWS = [(top, left) for top in (0, 43, 64) for left in (0, 85, 128)]
 CENTRE = (32, 64)
-MODES = (WHOLE, SLIDING, CENTRE_CROP, KEPT.format(2), KEPT.format(3))
+MODES = (WHOLE, SLIDING, WHOLE_KERNELS, CENTRE_CROP, KEPT.format(2), KEPT.format(3))
 
 
 @dataclass
@@ -150,6 +151,7 @@ def by_hand(mode: str, trial: Trial) -> tuple[float, float]:
     model, images = trial.model, images_of(trial)
     sources = {  # which image, or part of it, the kernels come from
         WHOLE: images,
+        WHOLE_KERNELS: images,
         CENTRE_CROP: [cut(image, *CENTRE) for image in images],
         KEPT.format(2): [images[i] for i in (0, 0, 2, 2)],
         KEPT.format(3): [images[i] for i in (0, 0, 0, 3)],
@@ -160,7 +162,8 @@ def by_hand(mode: str, trial: Trial) -> tuple[float, float]:
             scores, views = slide(model, image), [cut(image, *c) for c in WINDOWS]
         else:
             views = [sources[mode][index]]
-            scores = logits(with_kernels_of(model, views[0]), image)
+            predict = slide if mode == WHOLE_KERNELS else logits
+            scores = predict(with_kernels_of(model, views[0]), image)
         labels.append(scores.argmax(1)[0].numpy())
         whole = coefficients(model, image)
         for view in views:
@@ -189,15 +192,15 @@ def test_each_mode_is_what_it_is_by_hand(mode, dynamic, compared):
 def test_modes_come_in_order_and_differ(compared):
     assert tuple(compared) == MODES
     assert len({result.metrics["mIoU"] for result in compared.values()}) == len(MODES)
-    first, *others = (result.coefficient_difference for result in compared.values())
-    assert first == 0
-    assert min(others) > 0.01
+    moved = {mode: r.coefficient_difference for mode, r in compared.items()}
+    assert moved.pop(WHOLE) == moved.pop(WHOLE_KERNELS) == 0
+    assert min(moved.values()) > 0.01
 
 
 def test_a_crop_of_the_whole_image_changes_nothing(dynamic):
     results = dynamic.compare(crop_size=IMAGE, reuse=())
-    assert tuple(results) == (WHOLE, SLIDING, CENTRE_CROP)
-    assert results[SLIDING] == results[CENTRE_CROP] == results[WHOLE]
+    assert tuple(results) == (WHOLE, SLIDING, WHOLE_KERNELS, CENTRE_CROP)
+    assert all(result == results[WHOLE] for result in results.values())
     assert results[WHOLE].coefficient_difference == 0
 
 
@@ -209,6 +212,7 @@ def test_constant_predictors_move_in_no_mode(dynamic):
     assert tuple(results) == MODES
     assert {result.coefficient_difference for result in results.values()} == {0}
     sliding = results.pop(SLIDING)
+    assert sliding == results.pop(WHOLE_KERNELS)
     assert all(result == results[WHOLE] for result in results.values())
     assert sliding != results[WHOLE]  # whose windows end at borders of their own
 

@@ -1,6 +1,7 @@
 """Tables and pictures of a study say what its outcomes say."""
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from mmseg_dynet.analysis.study import (
     model_entry,
     modes_table,
     read_outcomes,
+    repeats_table,
 )
 from mmseg_dynet.apis import build_model, windows_shape
 from mmseg_dynet.markdown import read_block
@@ -83,6 +85,14 @@ def test_pictures_show_each_seed(arms):
     (axes,) = draw_curves(arms).axes
     lines = sorted(tuple(line.get_ydata()) for line in axes.lines)
     assert lines == [(20.0, 48.0), (20.0, 50.0), (20.0, 51.0)]
+
+
+def test_runs_trained_again_are_compared_with_their_seed(arms):
+    again = {"Dy": [replace(arms["Dy"][1], val_mIoU=49.25)]}
+    assert cells(repeats_table(arms, again)) == [["Dy", "1", "50.00", "49.25", "-0.75"]]
+    unknown = {"Dy": [replace(arms["Dy"][1], seed=7)]}
+    with pytest.raises(ValueError, match=r"Dy from seed 7 .* from seeds \[0, 1\]"):
+        repeats_table(arms, unknown)
 
 
 def test_modes_are_means_over_seeds():

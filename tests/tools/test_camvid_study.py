@@ -86,6 +86,11 @@ def test_a_run_is_recorded_then_skipped_and_resumed(camvid, tmp_path):
     done = study(tmp_path, camvid, 3, "--seeds", "4")
     assert done.returncode != 0
     assert "was begun by" in done.stderr and "--work-dirs" in done.stderr
+    # Nor with another number of threads, which round otherwise.
+    done = study(tmp_path, camvid, 2, "--seeds", "4", "--threads", "2")
+    assert done.returncode != 0
+    assert "OMP_NUM_THREADS=1 python" in done.stderr
+    assert "OMP_NUM_THREADS=2 python" in done.stderr
 
     # As if it had been killed when the training was over.
     path.unlink()
@@ -138,6 +143,17 @@ def test_a_student_waits_for_its_teacher(camvid, tmp_path):
     assert "teacher" not in teacher["command"]
     log = (tmp_path / "work/dy-r18-d16-distilled-seed4/output.txt").read_text()
     assert "loss_distill" in log
+
+
+def test_other_options_need_a_folder_of_their_own():
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "tools/camvid/train_arms.py",
+         "--cfg-options", "train_cfg.max_iters=1"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT,
+        stderr=subprocess.PIPE, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "name a folder of their own with --work-dirs" in done.stderr
 
 
 @pytest.mark.parametrize(

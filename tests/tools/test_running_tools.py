@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -120,6 +121,15 @@ def test_compare_prints_one_table_and_draws(few_streets, tmp_path, monkeypatch):
         assert table[config.stem]["latency_ms"] > 0
     width, height = size_of("out/demo.png")
     assert width > height > 200
+    # Twice the same config: two checkpoints of one run.
+    shutil.copy(checkpoints[1], "other.pth")
+    run_tool("analysis_tools/compare.py", DYNAMIC, DYNAMIC, "--repeats", 1,
+             "--checkpoints", checkpoints[1], "other.pth",
+             "--json", "table.json", *few_streets)  # fmt: skip
+    rows = json.loads(Path("table.json").read_text())
+    assert list(rows) == [
+        f"{DYNAMIC.stem}, {DYNAMIC.stem}/iter_2", f"{DYNAMIC.stem}, other"
+    ]  # fmt: skip
 
 
 def test_compare_names_the_remedy_without_checkpoint(tmp_path, monkeypatch):

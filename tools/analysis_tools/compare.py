@@ -21,7 +21,7 @@ from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.analysis.gallery import colorize, draw_gallery
 from mmseg_dynet.analysis.latency import time_alternating
 from mmseg_dynet.apis import spread, windows_shape
-from mmseg_dynet.checkpoint import find_newest
+from mmseg_dynet.checkpoint import find_newest, short_name
 from mmseg_dynet.cli import at_least, config_parser, default_work_dir, load_config
 from mmseg_dynet.files import write_figure, write_json
 
@@ -70,11 +70,20 @@ def find_checkpoint(config_path: str) -> str:
     return str(checkpoint)
 
 
-def build_runner(config_path: str, cfg: Config, checkpoint: str) -> Runner:
+def name_networks(config_paths: list[str], checkpoints: list[str]) -> list[str]:
+    """Name each network after its config, and where one is twice, the checkpoint."""
+    names = [Path(path).stem for path in config_paths]
+    if len(set(names)) < len(names):
+        pairs = zip(names, checkpoints, strict=True)
+        names = [f"{name}, {short_name(checkpoint)}" for name, checkpoint in pairs]
+    return names
+
+
+def build_runner(name: str, cfg: Config, checkpoint: str, work_dir: str) -> Runner:
     cfg.load_from = checkpoint
-    cfg.work_dir = default_work_dir(config_path)
+    cfg.work_dir = work_dir
     # Visualizers are global by name: a second one would write to the first's work dir.
-    cfg.visualizer.name = Path(config_path).stem
+    cfg.visualizer.name = name
     return Runner.from_cfg(cfg)
 
 
@@ -109,10 +118,10 @@ def main():
     args = parse_args()
     checkpoints = args.checkpoints or [find_checkpoint(p) for p in args.configs]
     runners, metrics, counts = {}, {}, {}
-    for path, checkpoint in zip(args.configs, checkpoints, strict=True):
-        name = Path(path).stem
+    names = name_networks(args.configs, checkpoints)
+    for name, path, checkpoint in zip(names, args.configs, checkpoints, strict=True):
         cfg = load_config(path, args.cfg_options)
-        runners[name] = build_runner(path, cfg, checkpoint)
+        runners[name] = build_runner(name, cfg, checkpoint, default_work_dir(path))
         metrics[name] = {k: float(v) for k, v in runners[name].test().items()}
 
     sample = next(iter(runners.values())).test_dataloader.dataset[0]

@@ -1,8 +1,8 @@
 """Correlation between the channels of a backbone's feature map: DyNet's study.
 
 Prints and draws how the Pearson correlations of all pairs of channels are distributed,
-over the pixels of the config's test images, for one network or for two. The backbone
-sees whole images, also where the config tests in windows.
+over the pixels of the config's test images, for one network or for several. The
+backbone sees whole images, also where the config tests in windows.
 """
 
 from argparse import Namespace
@@ -38,7 +38,12 @@ def parse_args():
     parser.add_argument("config", help="path of a config (Python: it is executed)")
     parser.add_argument("checkpoint", help="its weights")
     parser.add_argument(
-        "--vs", nargs=2, metavar=("CONFIG", "CHECKPOINT"), help="a second network"
+        "--vs",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("CONFIG", "CHECKPOINT"),
+        help="a further network; may be given several times",
     )
     parser.add_argument(
         "--stage",
@@ -94,9 +99,7 @@ def study(config: str, checkpoint: str, args: Namespace) -> tuple[dict, np.ndarr
 
 def main():
     args = parse_args()
-    networks = [(args.config, args.checkpoint)]
-    if args.vs is not None:
-        networks.append(args.vs)
+    networks = [(args.config, args.checkpoint), *args.vs]
     studies = [study(*network, args) for network in networks]
     report = {
         "stage": args.stage,

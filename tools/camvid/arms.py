@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 RESULTS = "benchmarks/camvid"
+REPEATS = "repeats"  # there: outcomes of the same runs on another kind of machine
 OUTCOME = "outcome.json"  # of a run, in its work dir
 
 

@@ -1,14 +1,15 @@
 """Gather the outcomes of the CamVid study; write its tables, plots and metafile.
 
-Outcomes of runs in --work-dirs are copied to benchmarks/camvid/. Everything is written
-from what is there then.
+Outcomes of runs in --work-dirs are copied to benchmarks/camvid/, those of the same runs
+trained again elsewhere, in --repeats, to benchmarks/camvid/repeats/. Everything is
+written from what is there then.
 """
 
 import json
 from argparse import ArgumentParser
 from pathlib import Path
 
-from arms import ARMS, OUTCOME, RESULTS
+from arms import ARMS, OUTCOME, REPEATS, RESULTS
 from mmengine.fileio import dump
 from prettytable import PrettyTable, TableStyle
 
@@ -23,12 +24,14 @@ from mmseg_dynet.analysis.study import (
     model_entry,
     modes_table,
     read_outcomes,
+    repeats_table,
 )
 from mmseg_dynet.files import replacing, write_figure
 from mmseg_dynet.markdown import update_block
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS_DIR = ROOT / RESULTS
+REPEATS_DIR = RESULTS_DIR / REPEATS
 README = ROOT / "README.md"
 DOCUMENT = ROOT / "docs/camvid.md"
 IMAGES = ROOT / "docs/images"
@@ -54,10 +57,17 @@ def read_costs() -> tuple[dict[str, Cost], str]:
     return costs, report["machine"]
 
 
-def read_arms() -> dict[str, list[Outcome]]:
+def read_arms(folder: Path = RESULTS_DIR) -> dict[str, list[Outcome]]:
     """The outcomes of the arms that are trained, in the order of ARMS."""
-    found = read_outcomes(RESULTS_DIR)
+    found = read_outcomes(folder)
     return {name: found[name] for name in ARMS if name in found}
+
+
+def describe_repeats() -> str:
+    """The table of the runs that were trained again, and where that was."""
+    repeats = read_arms(REPEATS_DIR)
+    machines = sorted({o.machine for outcomes in repeats.values() for o in outcomes})
+    return f"{repeats_table(read_arms(), repeats)}\n\nAgain: {'; '.join(machines)}."
 
 
 def read_modes() -> dict[str, list[dict]]:
@@ -84,6 +94,7 @@ def blocks() -> dict[tuple[Path, str], str]:
         (DOCUMENT, "camvid-arms"): f"{all_arms}\n\nMilliseconds: {machine}.",
         (DOCUMENT, "camvid-classes"): classes_table(outcomes),
         (DOCUMENT, "camvid-modes"): modes_table(modes),
+        (DOCUMENT, "camvid-repeats"): describe_repeats(),
         **{(DOCUMENT, f"camvid-{n}"): as_markdown(t) for n, t in findings.items()},
     }
 
@@ -99,20 +110,26 @@ def parse_args():
         "--work-dirs", type=Path, default=ROOT / "work_dirs/camvid", metavar="DIR",
         help="where train_arms.py trained (default: work_dirs/camvid)",
     )  # fmt: skip
+    parser.add_argument(
+        "--repeats", type=Path, default=ROOT / "work_dirs/repeats", metavar="DIR",
+        help="where it trained runs again, on another kind of machine: to compare "
+        "with, not to put in their place (default: work_dirs/repeats)",
+    )  # fmt: skip
     return parser.parse_args()
 
 
-def gather(work_dirs: Path) -> None:
+def gather(work_dirs: Path, results: Path) -> None:
     for path in work_dirs.glob(f"*/{OUTCOME}"):
         outcome = Outcome.read(path)
         if outcome.arm in ARMS:
             name = f"{ARMS[outcome.arm].file_name}-seed{outcome.seed}.json"
-            outcome.write(RESULTS_DIR / name)
+            outcome.write(results / name)
 
 
 def main():
     args = parse_args()
-    gather(args.work_dirs)
+    gather(args.work_dirs, RESULTS_DIR)
+    gather(args.repeats, REPEATS_DIR)
     for (document, name), content in blocks().items():
         update_block(document, name, content)
     with replacing(METAFILE) as partial:

@@ -34,7 +34,8 @@ from mmseg_dynet.analysis.outcome import Outcome, read_log, summarize
 from mmseg_dynet.cli import at_least, config_parser, load_config
 from mmseg_dynet.files import write_json
 
-ORIGIN = "origin.json"  # in a work dir: its command, and the commit of the code
+WORK_DIRS = Path("work_dirs/camvid")
+ORIGIN = "origin.json"  # in a work dir: its command, the commit, the machine
 LOCK = "lock"  # in a work dir: held by its training for as long as it lives
 POLL_SECONDS = 5
 
@@ -72,8 +73,8 @@ def parse_args():
         help="from which seeds (default: 0, 1, 2, or 0 alone for arms with one)",
     )  # fmt: skip
     parser.add_argument(
-        "--work-dirs", type=Path, default=Path("work_dirs/camvid"), metavar="DIR",
-        help="outcomes, logs and checkpoints (default: work_dirs/camvid)",
+        "--work-dirs", type=Path, default=WORK_DIRS, metavar="DIR",
+        help=f"outcomes, logs and checkpoints (default: {WORK_DIRS})",
     )  # fmt: skip
     parser.add_argument(
         "--jobs", type=at_least(1), default=1, help="runs at the same time (default: 1)"
@@ -85,9 +86,15 @@ def parse_args():
     )  # fmt: skip
     parser.add_argument(
         "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE",
-        help="as for tools/train.py, in every run",
+        help="as for tools/train.py, in every run; takes --work-dirs, too",
     )  # fmt: skip
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.cfg_options and args.work_dirs == WORK_DIRS:
+        parser.error(
+            f"--cfg-options make other runs than those of the study, in {WORK_DIRS}: "
+            "name a folder of their own with --work-dirs"
+        )
+    return args
 
 
 def load_with_options(run: Run, options: list[str]) -> Config:
@@ -127,6 +134,11 @@ def command(run: Run, args: Namespace) -> list[str]:
     ]  # fmt: skip
 
 
+def full_command(run: Run, args: Namespace) -> str:
+    """What trains a run, for a shell, and with what its figures depend on."""
+    return f"OMP_NUM_THREADS={args.threads} {shlex.join(command(run, args))}"
+
+
 def read_origin(run: Run, args: Namespace) -> dict[str, str] | None:
     """What the run was first started with, or None if it never was.
 
@@ -137,7 +149,7 @@ def read_origin(run: Run, args: Namespace) -> dict[str, str] | None:
     if not path.is_file():
         return None
     origin = json.loads(path.read_text("utf-8"))
-    wanted = shlex.join(command(run, args))
+    wanted = full_command(run, args)
     if origin["command"] != wanted:
         raise ValueError(
             f"{path.parent} was begun by\n  {origin['command']}\nand not by\n  "
@@ -219,7 +231,6 @@ def conclude(run: Run, args: Namespace) -> bool:
         arm=run.arm,
         config=run.config,
         seed=run.seed,
-        machine=describe_machine(),
         **origin,
         **summary,
     )
@@ -241,8 +252,11 @@ class Job:
         self.run, self.args, self.bars = run, args, bars
         self.work_dir = work_dir(run, args)
         if read_origin(run, args) is None:
-            words = shlex.join(command(run, args))
-            origin = {"command": words, "commit": git_commit()}
+            origin = {
+                "command": full_command(run, args),
+                "commit": git_commit(),
+                "machine": describe_machine(),
+            }
             write_json(self.work_dir / ORIGIN, origin)
         # Written before the last validation: a run that was killed in it has to get
         # there again, from the checkpoint before.
