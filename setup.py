@@ -91,6 +91,7 @@ with TemporaryDirectory() as build_base:
             "pillow",
             "prettytable",
             "rich",
+            "scipy",
             "torch>=2.1",
         ],
         # The host is an extra because its two families share their import names:

@@ -7,8 +7,9 @@ from statistics import mean
 
 from matplotlib.figure import Figure
 from prettytable import PrettyTable, TableStyle
+from scipy.stats import ttest_ind
 
-from .inference_modes import WHOLE
+from .inference_modes import SLIDING, WHOLE
 from .outcome import Outcome
 
 
@@ -17,14 +18,18 @@ class Cost:
     """What an arm costs for one image.
 
     Attributes:
-        gmacs: Multiply-accumulates, 10^9.
         params: Parameters, 10^6.
-        ms: Median latency in milliseconds.
+        gmacs: Multiply-accumulates, 10^9, of the image as it is tested, in windows.
+        ms: Its median latency in milliseconds.
+        whole_gmacs: Multiply-accumulates of the image as a whole.
+        whole_ms: Its median latency.
     """
 
-    gmacs: float
     params: float
+    gmacs: float
     ms: float
+    whole_gmacs: float
+    whole_ms: float
 
 
 def read_outcomes(folder: Path) -> dict[str, list[Outcome]]:
@@ -57,21 +62,23 @@ def arms_table(
         costs: Cost of each arm, in the order of the rows; arms without outcomes are
             rows without accuracy.
         static_twins: Of each arm the one that it is measured against.
-        modes: As for :func:`modes_table`, of some arms; "on whole images" is the mean
-            mIoU of their mode "whole image".
+        modes: As for :func:`modes_table`, of some arms; that of whole images is the
+            mean mIoU of their mode "whole image".
 
     Returns:
         A Markdown table.
     """
     columns = [
         "arm",
+        "params, M",
         "mIoU, %",
         "seeds",
-        "on whole images",
         "GMACs",
         "saved, %",
-        "params, M",
         "ms",
+        "mIoU, whole",
+        "GMACs, whole",
+        "ms, whole",
     ]
     table = PrettyTable(columns, align="r")
     table.align["arm"] = "l"
@@ -81,13 +88,15 @@ def arms_table(
         table.add_row(
             [
                 arm,
+                f"{cost.params:.2f}",
                 f"{mean(scores):.2f}" if scores else "-",
                 ", ".join(f"{score:.2f}" for score in scores),
-                f"{mean(_scores(modes[arm], WHOLE)):.2f}" if arm in modes else "-",
                 f"{cost.gmacs:.2f}",
                 f"{100 * (1 - cost.gmacs / costs[static_twins[arm]].gmacs):.1f}",
-                f"{cost.params:.2f}",
                 f"{cost.ms:.1f}",
+                f"{mean(_scores(modes[arm], WHOLE)):.2f}" if arm in modes else "-",
+                f"{cost.whole_gmacs:.2f}",
+                f"{cost.whole_ms:.1f}",
             ]
         )
     return str(table)
@@ -110,7 +119,7 @@ def classes_table(arms: Mapping[str, Sequence[Outcome]]) -> str:
 def repeats_table(
     arms: Mapping[str, Sequence[Outcome]], repeats: Mapping[str, Sequence[Outcome]]
 ) -> str:
-    """A row a run that was trained again: its mIoU the first time and this time.
+    """A row a run that was trained again: mIoU and time, the first time and this time.
 
     Args:
         arms: Outcomes by arm.
@@ -122,28 +131,57 @@ def repeats_table(
     Raises:
         ValueError: A run was not trained before.
     """
-    table = PrettyTable(["arm", "seed", "mIoU, %", "again", "difference"], align="r")
+    columns = ["arm", "seed", "mIoU, %", "minutes", "mIoU again", "minutes again"]
+    table = PrettyTable(columns, align="r")
     table.align["arm"] = "l"
     table.set_style(TableStyle.MARKDOWN)
     for arm, outcomes in repeats.items():
-        before = {outcome.seed: outcome.val_mIoU for outcome in arms.get(arm, ())}
+        before = {outcome.seed: outcome for outcome in arms.get(arm, ())}
         for outcome in outcomes:
             if outcome.seed not in before:
                 raise ValueError(
                     f"{arm} from seed {outcome.seed} is trained again but has no first "
                     f"outcome: have {arm} from seeds {sorted(before)}"
                 )
-            first = before[outcome.seed]
-            table.add_row(
-                [
-                    arm,
-                    outcome.seed,
-                    f"{first:.2f}",
-                    f"{outcome.val_mIoU:.2f}",
-                    f"{outcome.val_mIoU - first:+.2f}",
-                ]
-            )
+            row = [arm, outcome.seed]
+            for run in (before[outcome.seed], outcome):
+                row += [f"{run.val_mIoU:.2f}", f"{run.seconds / 60:.0f}"]
+            table.add_row(row)
     return str(table)
+
+
+def differences_table(modes: Mapping[str, Sequence[Mapping]], arm: str) -> str:
+    """How far an arm is from each other one, and how well its few seeds say so.
+
+    Args:
+        modes: As for :func:`modes_table`: of two or more seeds of each arm.
+        arm: One of them.
+
+    Returns:
+        A Markdown table: mean difference in mIoU with its 95 % confidence interval, by
+        Welch's t-test, where both arms see images in windows, where both see them
+        whole, and where each sees them in the one of the two ways that suits it better.
+    """
+    table = PrettyTable(
+        [f"{arm} less", "in windows", "on whole images", "each as suits it"], align="r"
+    )
+    table.align[f"{arm} less"] = "l"
+    table.set_style(TableStyle.MARKDOWN)
+    windows, whole = (
+        {name: _scores(reports, mode) for name, reports in modes.items()}
+        for mode in (SLIDING, WHOLE)
+    )
+    suited = {name: max(windows[name], whole[name], key=mean) for name in modes}
+    for other in modes:
+        if other != arm:
+            columns = [_difference(s[arm], s[other]) for s in (windows, whole, suited)]
+            table.add_row([other, *columns])
+    return str(table)
+
+
+def _difference(scores: Sequence[float], others: Sequence[float]) -> str:
+    low, high = ttest_ind(scores, others, equal_var=False).confidence_interval(0.95)
+    return f"{mean(scores) - mean(others):+.2f} ({low:+.2f} .. {high:+.2f})"
 
 
 def modes_table(arms: Mapping[str, Sequence[Mapping]]) -> str:
@@ -216,20 +254,45 @@ def model_entry(outcomes: Sequence[Outcome]) -> dict:
 
 
 def draw_accuracy_over_cost(
-    arms: Mapping[str, Sequence[Outcome]], costs: Mapping[str, Cost]
+    arms: Mapping[str, Sequence[Outcome]],
+    costs: Mapping[str, Cost],
+    modes: Mapping[str, Sequence[Mapping]],
 ) -> Figure:
-    """Plot mIoU over GMACs and over latency: a dot a seed, a ring at the mean."""
-    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    """Plot mIoU over GMACs and over latency.
+
+    A dot is a seed, a ring the mean over seeds, both as tested, in windows; a square is
+    the mean on whole images.
+
+    Args:
+        arms: Outcomes by arm.
+        costs: Cost of each arm.
+        modes: As for :func:`arms_table`.
+    """
+    figure = Figure(figsize=(10, 5), layout="constrained")
     over_macs, over_time = figure.subplots(1, 2, sharey=True)
     for number, (arm, outcomes) in enumerate(arms.items()):
         scores = [outcome.val_mIoU for outcome in outcomes]
-        color = f"C{number}"
-        for axes, x in ((over_macs, costs[arm].gmacs), (over_time, costs[arm].ms)):
+        cost, color = costs[arm], f"C{number}"
+        for axes, x, whole_x in (
+            (over_macs, cost.gmacs, cost.whole_gmacs),
+            (over_time, cost.ms, cost.whole_ms),
+        ):
+            hollow = dict(s=80, ec=color, fc="none")
             axes.scatter([x] * len(scores), scores, s=12, color=color)
-            axes.scatter(x, mean(scores), s=80, ec=color, fc="none", label=arm)
+            axes.scatter(x, mean(scores), label=arm, **hollow)
+            if arm in modes:
+                whole = mean(_scores(modes[arm], WHOLE))
+                axes.scatter(whole_x, whole, marker="s", **hollow)
     over_macs.set(xlabel="GMACs", ylabel="mIoU, %", xscale="log")
     over_time.set(xlabel="ms", xscale="log")
-    over_time.legend(fontsize=7)
+    figure.legend(
+        *over_macs.get_legend_handles_labels(),
+        loc="outside lower center",
+        title="ring: mean in windows, dot: one seed; square: mean on whole images",
+        ncols=4,
+        fontsize=8,
+        title_fontsize=8,
+    )
     for axes in (over_macs, over_time):
         axes.grid(alpha=0.3, which="both")
         axes.xaxis.set_major_formatter("{x:g}")

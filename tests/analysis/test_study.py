@@ -14,6 +14,7 @@ from mmseg_dynet.analysis.study import (
     Cost,
     arms_table,
     classes_table,
+    differences_table,
     draw_accuracy_over_cost,
     draw_curves,
     model_entry,
@@ -26,10 +27,14 @@ from mmseg_dynet.markdown import read_block
 
 ROOT = Path(__file__).parents[2]
 COSTS = {
-    "Res": Cost(gmacs=10.0, params=11.0, ms=99.94),
-    "Dy": Cost(gmacs=3.0, params=20.0, ms=30.0),
-    "Fix": Cost(gmacs=2.5, params=3.0, ms=29.0),
+    "Res": Cost(params=11.0, gmacs=10.0, ms=99.94, whole_gmacs=6.0, whole_ms=60.0),
+    "Dy": Cost(params=20.0, gmacs=3.0, ms=30.0, whole_gmacs=1.8, whole_ms=20.0),
+    "Fix": Cost(params=3.0, gmacs=2.5, ms=29.0, whole_gmacs=1.5, whole_ms=19.0),
 }
+# Of the two seeds of "Dy".
+WHOLE_IMAGES = [
+    {"modes": {"whole image": {"metrics": {"mIoU": score}}}} for score in (52.0, 52.5)
+]
 
 
 @pytest.fixture
@@ -56,16 +61,14 @@ def test_outcomes_are_by_arm_in_the_order_of_seeds(arms):
 
 
 def test_each_arm_has_a_row(arms):
-    whole = [
-        {"modes": {"whole image": {"metrics": {"mIoU": score}}}}
-        for score in (52.0, 52.5)
-    ]
-    table = arms_table(arms, COSTS, dict.fromkeys(COSTS, "Res"), {"Dy": whole})
+    twins = dict.fromkeys(COSTS, "Res")
+    table = arms_table(arms, COSTS, twins, {"Dy": WHOLE_IMAGES})
     assert cells(table) == [
-        ["Res", "48.00", "48.00", "-", "10.00", "0.0", "11.00", "99.9"],
-        ["Dy", "50.50", "51.00, 50.00", "52.25", "3.00", "70.0", "20.00", "30.0"],
-        ["Fix", "-", "", "-", "2.50", "75.0", "3.00", "29.0"],
-    ]
+        ["Res", "11.00", "48.00", "48.00", "10.00", "0.0", "99.9", "-", "6.00", "60.0"],
+        ["Dy", "20.00", "50.50", "51.00, 50.00", "3.00", "70.0", "30.0",
+         "52.25", "1.80", "20.0"],
+        ["Fix", "3.00", "-", "", "2.50", "75.0", "29.0", "-", "1.50", "19.0"],
+    ]  # fmt: skip
 
 
 def test_each_class_has_a_row(arms):
@@ -76,23 +79,56 @@ def test_each_class_has_a_row(arms):
 
 
 def test_pictures_show_each_seed(arms):
-    over_macs, over_time = draw_accuracy_over_cost(arms, COSTS).axes
-    for axes, costs in ((over_macs, (3.0, 10.0)), (over_time, (30.0, 99.94))):
-        offsets = [c.get_offsets().tolist() for c in axes.collections]
-        dy, _, res, _ = offsets  # each followed by its ring
-        assert dy == [[costs[0], 51.0], [costs[0], 50.0]]
-        assert res == [[costs[1], 48.0]]
+    figure = draw_accuracy_over_cost(arms, COSTS, {"Dy": WHOLE_IMAGES})
+    over_macs, over_time = figure.axes
+    for axes, dy, dy_whole, res in (
+        (over_macs, 3.0, 1.8, 10.0),
+        (over_time, 30.0, 20.0, 99.94),
+    ):
+        assert [c.get_offsets().tolist() for c in axes.collections] == [
+            [[dy, 51.0], [dy, 50.0]], [[dy, 50.5]], [[dy_whole, 52.25]],
+            [[res, 48.0]], [[res, 48.0]],
+        ]  # fmt: skip
     (axes,) = draw_curves(arms).axes
     lines = sorted(tuple(line.get_ydata()) for line in axes.lines)
     assert lines == [(20.0, 48.0), (20.0, 50.0), (20.0, 51.0)]
 
 
 def test_runs_trained_again_are_compared_with_their_seed(arms):
-    again = {"Dy": [replace(arms["Dy"][1], val_mIoU=49.25)]}
-    assert cells(repeats_table(arms, again)) == [["Dy", "1", "50.00", "49.25", "-0.75"]]
+    again = {"Dy": [replace(arms["Dy"][1], val_mIoU=49.25, seconds=150.5)]}
+    assert cells(repeats_table(arms, again)) == [
+        ["Dy", "1", "50.00", "0", "49.25", "3"]
+    ]
     unknown = {"Dy": [replace(arms["Dy"][1], seed=7)]}
     with pytest.raises(ValueError, match=r"Dy from seed 7 .* from seeds \[0, 1\]"):
         repeats_table(arms, unknown)
+
+
+def test_differences_have_the_interval_of_welch():
+    def reports(*scores: tuple[float, float]) -> list[dict]:
+        names = ("sliding window", "whole image")
+        return [
+            {
+                "modes": {
+                    n: {"metrics": {"mIoU": x}} for n, x in zip(names, s, strict=True)
+                }
+            }
+            for s in scores
+        ]
+
+    modes = {
+        "Res": reports((50.0, 51.0), (52.0, 53.0)),
+        "Dy": reports((54.0, 40.0), (58.0, 44.0)),
+    }
+    # In windows: 56 - 51. Variances of the means are 8 / 2 and 2 / 2, so the standard
+    # error is sqrt(5), at (4 + 1)^2 / (4^2 + 1^2) = 1.4706 degrees of freedom, of which
+    # 95 % of Student's t lie within 6.1881.
+    half = 6.1881 * 5**0.5
+    ((name, windows, whole, suited),) = cells(differences_table(modes, "Dy"))
+    assert name == "Res"
+    assert windows == f"+5.00 ({5 - half:+.2f} .. {5 + half:+.2f})"
+    assert whole.startswith("-10.00 (")
+    assert suited.startswith("+4.00 (")  # 56 in windows, 52 on whole images
 
 
 def test_modes_are_means_over_seeds():

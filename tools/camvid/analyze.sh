@@ -3,13 +3,15 @@
 # plots for docs/images/, predictions side by side in the work dir (CamVid's images are
 # not to be passed on). report.py writes the tables. What is newer than its network is
 # kept.
-# PYTHON=... picks the interpreter, WORK_DIRS=... where the checkpoints are.
+# PYTHON=... picks the interpreter, WORK_DIRS=... where the checkpoints are, SEEDS="0 1"
+# of which seeds, OUT=... and IMAGES=... where figures and plots go.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 WORK_DIRS=${WORK_DIRS:-work_dirs/camvid}
-OUT=benchmarks/camvid
-IMAGES=docs/images
+SEEDS=${SEEDS:-0 1 2}
+OUT=${OUT:-benchmarks/camvid}
+IMAGES=${IMAGES:-docs/images}
 
 config() { echo "configs/fcn/${1}_fcn_1xb4-2k_camvid-240x320.py"; }  # NETWORK
 
@@ -35,7 +37,7 @@ analyze correlation dy-r18-d16 0 $OUT/correlation.json \
 configs=() checkpoints=()
 for network in r18-d16 dy-r18-d16 fix-r18-d16; do
     configs+=("$(config $network)") checkpoints+=("$(checkpoint $network 0)")
-    for seed in 0 1 2; do
+    for seed in $SEEDS; do
         # 101: the first image chooses the kernels of all.
         analyze inference_modes $network $seed $OUT/modes/$network-seed$seed.json \
             --reuse 2 5 10 101

@@ -1,7 +1,7 @@
 """Count and time every arm of the CamVid study, for one image of 360 x 480 on a CPU.
 
-An image is taken as in the test: in windows, one after the other. All arms take turns,
-with folded norms and in channels_last.
+An image is taken as in the test, in windows, one after the other, and as a whole. All
+arms take turns, with folded norms and in channels_last.
 """
 
 import shlex
@@ -55,20 +55,27 @@ def call_on_each(model: nn.Module, shape: Sequence[int]) -> Callable[[], None]:
 def main():
     args = parse_args()
     torch.set_num_threads(args.threads)
-    macs, params, calls = {}, {}, {}
+    counts, calls = {}, {}
     for name, arm in ARMS.items():
         cfg = load_config(arm.config)
-        model, windows = build_model(cfg), windows_shape(cfg, IMAGE_SIZE)
-        macs[name] = count_complexity(model, windows).macs
-        params[name] = sum(p.numel() for p in model.parameters())
-        calls[name] = call_on_each(optimize_for_inference(model), windows)
+        model = build_model(cfg)
+        fast = optimize_for_inference(model)
+        for whole, shape in (
+            (False, windows_shape(cfg, IMAGE_SIZE)),
+            (True, (1, 3, *IMAGE_SIZE)),
+        ):
+            counts[name, whole] = count_complexity(model, shape)
+            calls[name, whole] = call_on_each(fast, shape)
+    seconds = time_alternating(calls, args.repeats)
     costs = {
         name: Cost(
-            gmacs=macs[name] / 1e9,
-            params=params[name] / 1e6,
-            ms=1e3 * median(seconds),
+            params=counts[name, False].parameters / 1e6,
+            gmacs=counts[name, False].macs / 1e9,
+            ms=1e3 * median(seconds[name, False]),
+            whole_gmacs=counts[name, True].macs / 1e9,
+            whole_ms=1e3 * median(seconds[name, True]),
         )
-        for name, seconds in time_alternating(calls, args.repeats).items()
+        for name in ARMS
     }
     report = {
         "arms": {name: asdict(cost) for name, cost in costs.items()},

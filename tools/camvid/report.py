@@ -19,6 +19,7 @@ from mmseg_dynet.analysis.study import (
     Cost,
     arms_table,
     classes_table,
+    differences_table,
     draw_accuracy_over_cost,
     draw_curves,
     model_entry,
@@ -70,11 +71,11 @@ def describe_repeats() -> str:
     return f"{repeats_table(read_arms(), repeats)}\n\nAgain: {'; '.join(machines)}."
 
 
-def read_modes() -> dict[str, list[dict]]:
+def read_modes(folder: Path = RESULTS_DIR) -> dict[str, list[dict]]:
     """What analyze.sh found of each seed's modes of inference, by arm."""
     reports = {}
     for name in MAIN_ARMS:
-        files = sorted(RESULTS_DIR.glob(f"modes/{ARMS[name].file_name}-seed*.json"))
+        files = sorted(folder.glob(f"modes/{ARMS[name].file_name}-seed*.json"))
         if files:
             reports[name] = [json.loads(path.read_text("utf-8")) for path in files]
     return reports
@@ -93,8 +94,10 @@ def blocks() -> dict[tuple[Path, str], str]:
         (README, "camvid-arms"): main_arms,
         (DOCUMENT, "camvid-arms"): f"{all_arms}\n\nMilliseconds: {machine}.",
         (DOCUMENT, "camvid-classes"): classes_table(outcomes),
+        (DOCUMENT, "camvid-differences"): differences_table(modes, "Dy-ResNet18"),
         (DOCUMENT, "camvid-modes"): modes_table(modes),
         (DOCUMENT, "camvid-repeats"): describe_repeats(),
+        (DOCUMENT, "camvid-repeats-modes"): modes_table(read_modes(REPEATS_DIR)),
         **{(DOCUMENT, f"camvid-{n}"): as_markdown(t) for n, t in findings.items()},
     }
 
@@ -135,7 +138,8 @@ def main():
     with replacing(METAFILE) as partial:
         dump({"Models": models()}, partial, file_format="yaml", sort_keys=False)
     outcomes, (costs, _) = read_arms(), read_costs()
-    write_figure(IMAGES / "camvid-cost.png", draw_accuracy_over_cost(outcomes, costs))
+    cost_plot = draw_accuracy_over_cost(outcomes, costs, read_modes())
+    write_figure(IMAGES / "camvid-cost.png", cost_plot)
     write_figure(IMAGES / "camvid-curves.png", draw_curves(outcomes))
 
 
