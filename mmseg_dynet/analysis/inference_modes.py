@@ -34,13 +34,14 @@ WHOLE = "whole image"
 SLIDING = "sliding window"
 WHOLE_KERNELS = "sliding window, kernels of the whole image"
 CENTRE_CROP = "whole image, kernels of a centre crop"
+MEAN = "whole image, mean coefficients"
 KEPT = "whole image, kernels kept for {} frames"
 
 # From preprocessed images (B, 3, H, W) and their data samples to predictions.
 Predict = Callable[[Tensor, list], list]
 Mode = AbstractContextManager[Predict]
-# Of one image: (N, O, K) for each dynamic layer.
-Coefficients = list[Tensor]
+# Of one image: of each predictor, (N, O, K) for each dynamic layer that it serves.
+Coefficients = dict[nn.Module, list[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,9 @@ def compare_inference_modes(
         network, "sliding window, kernels of the whole image" (what windows do without
         kernels of their own), "whole image, kernels of a centre crop" (the whole image
         convolved with the kernels that its centre gave: what the pool does, without
-        what borders do), and "whole image, kernels kept for N frames" for each N of
-        ``reuse``.
+        what borders do), "whole image, mean coefficients" (those of all whole images
+        for each: what is left without any dynamics), and "whole image, kernels kept for
+        N frames" for each N of ``reuse``.
 
     Raises:
         ValueError: A number of ``reuse`` is below 2, ``crop_size`` is larger than an
@@ -113,7 +115,7 @@ def compare_inference_modes(
 
     whole = list(run(_whole(model), WHOLE))
     results = {WHOLE: result(whole)}
-    for name, mode in _other_modes(model, crop_size, reuse).items():
+    for name, mode in _other_modes(model, crop_size, reuse, whole).items():
         results[name] = result(run(mode, name))
     return results
 
@@ -169,7 +171,10 @@ def _check_crop(
 
 
 def _other_modes(
-    model: BaseSegmentor, crop_size: tuple[int, int], reuse: Sequence[int]
+    model: BaseSegmentor,
+    crop_size: tuple[int, int],
+    reuse: Sequence[int],
+    coefficients: Sequence[Coefficients],
 ) -> dict[str, Mode]:
     modes = {SLIDING: _sliding(model, crop_size)}
     if _predictors(model):
@@ -177,6 +182,7 @@ def _other_modes(
         centre = partial(_centre_crop, crop_size=crop_size)
         modes[WHOLE_KERNELS] = _with_kernels_of(model, lambda images: images, sliding)
         modes[CENTRE_CROP] = _with_kernels_of(model, centre, whole)
+        modes[MEAN] = _constant(model, _mean(coefficients))
         modes |= {KEPT.format(every): _kept_kernels(model, every) for every in reuse}
     return modes
 
@@ -215,6 +221,33 @@ def _with_kernels_of(
 
 
 @contextmanager
+def _constant(model: BaseSegmentor, coefficients: Coefficients) -> Iterator[Predict]:
+    """The whole image, with given coefficients in place of predicted ones."""
+
+    def replace(predictor: nn.Module, inputs: tuple, _: tuple) -> tuple[Tensor, ...]:
+        return tuple(layer.to(inputs[0].device) for layer in coefficients[predictor])
+
+    hooks = [p.register_forward_hook(replace) for p in coefficients]
+    try:
+        with _whole(model) as predict:
+            yield predict
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _mean(images: Sequence[Coefficients]) -> Coefficients:
+    """The mean over images, each in one window: (1, O, K) a layer."""
+    return {
+        predictor: [
+            torch.cat(layer).mean(0, keepdim=True)
+            for layer in zip(*(image[predictor] for image in images), strict=True)
+        ]
+        for predictor in images[0]
+    }
+
+
+@contextmanager
 def _kept_kernels(model: BaseSegmentor, every: int) -> Iterator[Predict]:
     with _whole(model) as predict, KernelReuse(model, every):
         yield predict
@@ -243,13 +276,13 @@ def _predict_each(
     predict: Predict,
 ) -> Iterator[Coefficients]:
     """Hand predictions to the evaluator, and yield the coefficients behind them."""
-    coefficients = []
+    coefficients = {}
     with _recorded(model) as calls:
         for image in images:
             calls.clear()
             evaluator.process(predict(**image))
             # None is predicted where kernels are kept.
-            coefficients = _by_layer(calls) or coefficients
+            coefficients = _join_windows(calls) or coefficients
             yield coefficients
 
 
@@ -270,20 +303,20 @@ def _recorded(model: nn.Module) -> Iterator[dict[nn.Module, list[tuple]]]:
             hook.remove()
 
 
-def _by_layer(calls: Mapping[nn.Module, list[tuple]]) -> Coefficients:
+def _join_windows(calls: Mapping[nn.Module, list[tuple]]) -> Coefficients:
     """Join the windows of one image: from N times (1, O, K) to (N, O, K) a layer."""
-    return [
-        torch.cat(windows).cpu()
-        for windows_of_layers in calls.values()
-        for windows in zip(*windows_of_layers, strict=True)
-    ]
+    return {
+        predictor: [torch.cat(windows).cpu() for windows in zip(*layers, strict=True)]
+        for predictor, layers in calls.items()
+    }
 
 
 def _layer_differences(coefficients: Coefficients, whole: Coefficients) -> list[float]:
     """Mean |difference| of each layer, (N, O, K) against (1, O, K)."""
     return [
         (layer - reference).abs().mean().item()
-        for layer, reference in zip(coefficients, whole, strict=True)
+        for predictor, layers in coefficients.items()
+        for layer, reference in zip(layers, whole[predictor], strict=True)
     ]
 
 

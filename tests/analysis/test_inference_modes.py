@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from mmseg_dynet.analysis.inference_modes import (
     CENTRE_CROP,
     KEPT,
+    MEAN,
     SLIDING,
     WHOLE,
     WHOLE_KERNELS,
@@ -35,7 +36,8 @@ IMAGE, CROP = (128, 256), (64, 128)
 # Of 64 x 128 at a stride of 43 x 85; the last ones end where the image does.
 WINDOWS = [(top, left) for top in (0, 43, 64) for left in (0, 85, 128)]
 CENTRE = (32, 64)
-MODES = (WHOLE, SLIDING, WHOLE_KERNELS, CENTRE_CROP, KEPT.format(2), KEPT.format(3))
+MODES = (WHOLE, SLIDING, WHOLE_KERNELS, CENTRE_CROP, MEAN,
+         KEPT.format(2), KEPT.format(3))  # fmt: skip
 
 
 @dataclass
@@ -110,15 +112,27 @@ def walk(model: EncoderDecoder, x: Tensor) -> Iterator[tuple[nn.Module, tuple]]:
     yield predictor, predictor(torch.cat([features, x], dim=1))
 
 
-def coefficients(model: EncoderDecoder, image: Tensor) -> list[Tensor]:
-    return [layer for _, layers in walk(model, image) for layer in layers]
+def mean(tensors: tuple[Tensor, ...]) -> Tensor:
+    return torch.stack(tensors).mean(0)
 
 
-def with_kernels_of(model: EncoderDecoder, image: Tensor) -> EncoderDecoder:
-    """A copy whose predictors return for any image what they do for this one."""
+def coefficients(model: EncoderDecoder, *images: Tensor) -> list[Tensor]:
+    """Those of an image, or the mean over several."""
+    each = [
+        [layer for _, layers in walk(model, image) for layer in layers]
+        for image in images
+    ]
+    return [mean(layer) for layer in zip(*each, strict=True)]
+
+
+def with_kernels_of(model: EncoderDecoder, *images: Tensor) -> EncoderDecoder:
+    """A copy whose predictors return for any image what they do for these, averaged."""
     fixed = deepcopy(model)
-    for predictor, layers in list(walk(fixed, image)):
-        predictor.forward = lambda _, layers=layers: layers
+    walks = [list(walk(fixed, image)) for image in images]
+    for steps in zip(*walks, strict=True):
+        predictors, layers = zip(*steps, strict=True)
+        constant = tuple(mean(layer) for layer in zip(*layers, strict=True))
+        predictors[0].forward = lambda _, constant=constant: constant
     return fixed
 
 
@@ -149,25 +163,28 @@ def mean_iou(labels: list[np.ndarray], truths: list[np.ndarray]) -> float:
 def by_hand(mode: str, trial: Trial) -> tuple[float, float]:
     """The mIoU of a mode, and its coefficients' mean difference."""
     model, images = trial.model, images_of(trial)
-    sources = {  # which image, or part of it, the kernels come from
-        WHOLE: images,
-        WHOLE_KERNELS: images,
-        CENTRE_CROP: [cut(image, *CENTRE) for image in images],
-        KEPT.format(2): [images[i] for i in (0, 0, 2, 2)],
-        KEPT.format(3): [images[i] for i in (0, 0, 0, 3)],
+    sources = {  # which images, or part of one, the kernels come from
+        WHOLE: [[image] for image in images],
+        WHOLE_KERNELS: [[image] for image in images],
+        CENTRE_CROP: [[cut(image, *CENTRE)] for image in images],
+        MEAN: [images] * len(images),
+        KEPT.format(2): [[images[i]] for i in (0, 0, 2, 2)],
+        KEPT.format(3): [[images[i]] for i in (0, 0, 0, 3)],
     }
     labels, differences = [], []
     for index, image in enumerate(images):
         if mode == SLIDING:
-            scores, views = slide(model, image), [cut(image, *c) for c in WINDOWS]
+            scores = slide(model, image)
+            used = [coefficients(model, cut(image, *corner)) for corner in WINDOWS]
         else:
-            views = [sources[mode][index]]
+            source = sources[mode][index]
             predict = slide if mode == WHOLE_KERNELS else logits
-            scores = predict(with_kernels_of(model, views[0]), image)
+            scores = predict(with_kernels_of(model, *source), image)
+            used = [coefficients(model, *source)]
         labels.append(scores.argmax(1)[0].numpy())
         whole = coefficients(model, image)
-        for view in views:
-            for layer, reference in zip(coefficients(model, view), whole, strict=True):
+        for layers in used:
+            for layer, reference in zip(layers, whole, strict=True):
                 differences.append((layer - reference).abs().mean().item())
     truths = [
         sample["data_samples"].gt_sem_seg.data[0].numpy() for sample in trial.dataset
@@ -199,7 +216,8 @@ def test_modes_come_in_order_and_differ(compared):
 
 def test_a_crop_of_the_whole_image_changes_nothing(dynamic):
     results = dynamic.compare(crop_size=IMAGE, reuse=())
-    assert tuple(results) == (WHOLE, SLIDING, WHOLE_KERNELS, CENTRE_CROP)
+    assert tuple(results) == (WHOLE, SLIDING, WHOLE_KERNELS, CENTRE_CROP, MEAN)
+    assert results.pop(MEAN) != results[WHOLE]
     assert all(result == results[WHOLE] for result in results.values())
     assert results[WHOLE].coefficient_difference == 0
 
