@@ -100,7 +100,9 @@ def test_the_table_is_the_report_in_short(table_and_report, checkpoint):
     table, report = table_and_report
     modes = report["modes"]
     assert list(modes) == ["whole image", "sliding window",
+                           "sliding window, kernels of the whole image",
                            "whole image, kernels of a centre crop",
+                           "whole image, mean coefficients",
                            "whole image, kernels kept for 3 frames"]  # fmt: skip
     whole = modes["whole image"]["metrics"]["mIoU"]
     for name, mode in modes.items():
