@@ -97,7 +97,8 @@ def summarize(work_dir: Path, max_iters: int) -> dict | None:
             if name.startswith(CLASS_PREFIX)
         },
         "curve": [(record["step"], record["mIoU"]) for record in validation],
-        # "time" is the mean of the iterations since the record before.
+        # "time" is the mean of the iterations since the record before, if the logger's
+        # interval is the window of MMEngine's log_processor (10).
         "seconds": sum(
             (step - before) * record["time"]
             for before, step, record in zip(steps, steps[1:], training, strict=False)

@@ -11,7 +11,7 @@ param_scheduler = [
 ]
 train_cfg = dict(max_iters=2000, val_begin=1000, val_interval=200)
 default_hooks = dict(
-    logger=dict(interval=20),
+    logger=dict(interval=10),  # a record averages the last 10: MMEngine's window
     checkpoint=dict(interval=100, max_keep_ckpts=2),
     channels_last=dict(type="ChannelsLastHook"),
 )
