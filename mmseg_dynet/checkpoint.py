@@ -11,14 +11,19 @@ import re
 import shlex
 import sys
 import zipfile
+from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 
-import torch
 from mmengine.runner import CheckpointLoader
+from torch import Tensor
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from . import restricted_pickle
 
+# Where a checkpoint keeps its weights: MMEngine's, and those of torchvision's scripts.
+# A file of weights is its own table of them.
+KEYS = ("state_dict", "model")
 # Run by hand, by those who trust a file: SOURCE TARGET.
 RESAVE = (
     "import sys, torch; "
@@ -78,7 +83,7 @@ def load_from_file(filename: str, map_location: object = None) -> dict:
     return content
 
 
-def read_weights(checkpoint: str) -> dict[str, torch.Tensor]:
+def read_weights(checkpoint: str) -> dict[str, Tensor]:
     """The weights of a checkpoint, without what a wrapper adds to their names.
 
     Args:
@@ -86,8 +91,24 @@ def read_weights(checkpoint: str) -> dict[str, torch.Tensor]:
             knows (``https://``, ``torchvision://``), which is trusted.
     """
     read = CheckpointLoader.load_checkpoint if "://" in checkpoint else load_from_file
-    content = read(checkpoint, map_location="cpu")
-    weights = content.get("state_dict", content)
+    return weights_of(read(checkpoint, map_location="cpu"))
+
+
+def weights_of(checkpoint: dict) -> dict[str, Tensor]:
+    """The weights in a checkpoint, without what a wrapper adds to their names.
+
+    Raises:
+        ValueError: There are none.
+    """
+    table = next((checkpoint[key] for key in KEYS if key in checkpoint), checkpoint)
+    weights = table if isinstance(table, Mapping) else {}
+    if not weights or not all(isinstance(w, Tensor) for w in weights.values()):
+        raise ValueError(
+            f"the checkpoint has no weights under {' or '.join(KEYS)}, nor is it a "
+            f"table of weights itself: it has {', '.join(map(str, checkpoint))}. Save "
+            "the state_dict() of the model"
+        )
+    weights = copy(weights)  # with the versions of modules that torch attaches
     consume_prefix_in_state_dict_if_present(weights, "module.")
     return weights
 

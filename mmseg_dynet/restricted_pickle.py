@@ -85,18 +85,28 @@ def load(path: Path, map_location: object = None) -> object:
     if is_script or (archive is None and tarfile.is_tarfile(path)):
         # torch would unpack the one to the disk, and run what is in the other.
         raise pickle.UnpicklingError("it is an archive of tar or TorchScript")
-    unpickler = type("Unpickler", (Unpickler,), {"archive": archive})
-    return torch.load(
+    named: set[object] = set()
+    unpickler = type("Unpickler", (Unpickler,), {"archive": archive, "named": named})
+    parts = []
+
+    def load_part(file: object, **options: object) -> object:
+        parts.append(unpickler(file, **options).load())
+        return parts[-1]
+
+    content = torch.load(
         path,
         map_location=map_location,
         pickle_module=SimpleNamespace(
-            __name__=__name__,
-            Unpickler=unpickler,
-            load=lambda file, **options: unpickler(file, **options).load(),
+            __name__=__name__, Unpickler=unpickler, load=load_part
         ),
         weights_only=False,
         mmap=False,  # whatever torch was told to do by default
     )
+    # Before torch 1.6 the pickle was followed by a list of the storages in the file. A
+    # storage that is not among them was made, and never filled.
+    if archive is None and not named <= {*parts[-1]}:
+        raise pickle.UnpicklingError("a storage has no record")
+    return content
 
 
 def _open_zip(path: Path) -> torch._C.PyTorchFileReader | None:
@@ -300,6 +310,9 @@ class Unpickler(pickle._Unpickler):
     archive: torch._C.PyTorchFileReader | None = None
     """The file, in case it is a zip archive, which keeps each storage in a record."""
 
+    named: set[object]
+    """The keys of the storages that the pickle asks for; all readers of a file add."""
+
     dispatch = _Opcodes(
         (getattr(pickle, name)[0], pickle._Unpickler.dispatch[getattr(pickle, name)[0]])
         for name in BASIC_OPCODES.split()
@@ -387,6 +400,7 @@ class Unpickler(pickle._Unpickler):
         where = self.stack.pop()
         if type(where) is not tuple or where[:1] != ("storage",):
             raise NotAllowed("what stands outside of its pickle and is no storage")
+        self.named.add(where[2])
         if self.archive is not None:
             self._check_size(*where[1:])
         self.append(self.persistent_load(where))

@@ -23,6 +23,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import load_from_local
 from packaging.version import Version
+from torch import nn
 from torch.nn import Parameter
 
 from mmseg_dynet.apis import build_model
@@ -31,6 +32,7 @@ from mmseg_dynet.checkpoint import (
     load_from_file,
     read_weights,
     use_safe_loading,
+    weights_of,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -398,11 +400,14 @@ def pickle_outside(content: object) -> bytes:
     return file.getvalue()
 
 
-def write_legacy(path: Path, pickled: bytes) -> None:
-    """A checkpoint as torch before 1.6 writes it, of a pickle, and no storages."""
+def write_legacy(path: Path, pickled: bytes, **storages: bytes) -> None:
+    """A checkpoint as torch before 1.6 writes it, of a pickle, and of storages."""
     header = torch.serialization.MAGIC_NUMBER, torch.serialization.PROTOCOL_VERSION, {}
     parts = [pickle.dumps(part, protocol=2) for part in header]
-    path.write_bytes(b"".join([*parts, pickled, pickle.dumps([], protocol=2)]))
+    parts += [pickled, pickle.dumps([*storages], protocol=2)]
+    for content in storages.values():
+        parts += [len(content).to_bytes(8, "little"), content]
+    path.write_bytes(b"".join(parts))
 
 
 def test_nothing_but_storages_comes_from_outside(tmp_path):
@@ -416,7 +421,7 @@ def test_nothing_but_storages_comes_from_outside(tmp_path):
 
 def test_a_tensor_stays_within_its_storage(tmp_path):
     path = tmp_path / "evil.pth"
-    storage = Outside("storage", torch.ByteStorage, "0", "cpu", 4, None)
+    storage = Outside("storage", torch.ByteStorage, "0", "cpu", 4)
     for size, stride, inside in [
         ((4,), (1,), True),
         ((2, 2), (2, 1), True),
@@ -426,15 +431,29 @@ def test_a_tensor_stays_within_its_storage(tmp_path):
         ((2, 2), (3, 1), False),
     ]:
         tensor = Call(torch._utils._rebuild_tensor, storage, 0, size, stride)
-        write_legacy(path, pickle_outside({"x": tensor}))
+        write_zip(path, pickle_outside({"x": tensor}), **{"0": b"abcd"})
         if inside:
             assert load_from_file(str(path))["x"].shape == size
         else:
             with pytest.raises(ValueError, match="a tensor reaches out of its storage"):
                 load_from_file(str(path))
-        # Its storage grows, and views of it are left behind.
-        loaded = torch.load(path, weights_only=False)["x"]
-        assert (loaded.untyped_storage().nbytes() == 4) == inside
+
+
+def test_a_storage_has_a_record(tmp_path):
+    path = tmp_path / "evil.pth"
+    storage = Outside("storage", torch.ByteStorage, "0", "cpu", 4, None)
+    tensor = Call(torch._utils._rebuild_tensor, storage, 0, (4,), (1,))
+    pickled = pickle_outside({"x": tensor})
+    write_legacy(path, pickled, **{"0": b"abcd"})
+    assert bytes(load_from_file(str(path))["x"].tolist()) == b"abcd"
+    write_legacy(path, pickled)
+    with pytest.raises(ValueError, match="a storage has no record"):
+        load_from_file(str(path))
+    # What it holds then is what was in that memory before.
+    assert torch.load(path, weights_only=False)["x"].shape == (4,)
+    write_legacy(path, pickled, **{"0": b"abc"})
+    with pytest.raises(ValueError, match="size"):
+        load_from_file(str(path))
 
 
 def test_a_storage_is_not_longer_than_its_record(tmp_path):
@@ -549,6 +568,20 @@ def test_weights_come_without_the_prefix_of_a_wrapper(tmp_path):
     path = tmp_path / "wrapped.pth"
     torch.save({"module.a": torch.ones(1), "b.module.c": torch.zeros(1)}, path)
     assert read_weights(str(path)).keys() == {"a", "b.module.c"}
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model", None])
+def test_weights_are_found(key):
+    weights = nn.DataParallel(nn.Linear(2, 2)).state_dict()
+    checkpoint = weights if key is None else {key: weights, "epoch": 1}
+    assert list(weights_of(checkpoint)) == ["weight", "bias"]
+
+
+@pytest.mark.parametrize("checkpoint", [{"epoch": 1}, {"model": "resnet18"}, {}])
+def test_what_has_no_weights_is_named(checkpoint):
+    match = r"no weights under state_dict or model.*it has " + ", ".join(checkpoint)
+    with pytest.raises(ValueError, match=match):
+        weights_of(checkpoint)
 
 
 def test_all_of_mmengine_reads_safely_once_told_to(tmp_path, marker, safe_loading):

@@ -14,6 +14,7 @@ from cityscapesscripts.preparation.json2labelImg import json2labelImg
 from rich.progress import track
 
 from mmseg_dynet.files import is_whole_png, replacing
+from mmseg_dynet.messages import some
 
 IMAGES, IMAGE_SUFFIX = "leftImg8bit", "_leftImg8bit.png"
 ANNOTATIONS, POLYGONS_SUFFIX = "gtFine", "_gtFine_polygons.json"
@@ -136,8 +137,9 @@ def list_names(root: Path, kind: str, split: str, suffix: str) -> set[str]:
 def require_none(names: set[str], what: str, remedy: str) -> None:
     """Raise FileNotFoundError that counts ``names`` and shows the first of them."""
     if names:
-        shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
-        raise FileNotFoundError(f"{len(names)} {what} ({shown}): {remedy}")
+        raise FileNotFoundError(
+            f"{len(names)} {what} ({some(sorted(names))}): {remedy}"
+        )
 
 
 def label_map_of(polygons: Path) -> Path:

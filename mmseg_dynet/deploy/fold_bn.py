@@ -36,7 +36,6 @@ def fold_bn(model: nn.Module) -> nn.Module:
         ValueError: A batch norm after a convolution keeps no running statistics.
     """
     model = deepcopy(model)
-    model.eval()
     for parent in list(model.modules()):
         before = None
         for name, child in list(parent.named_children()):
@@ -44,7 +43,7 @@ def fold_bn(model: nn.Module) -> nn.Module:
                 _fold(before, child)
                 setattr(parent, name, nn.Identity())
             before = child
-    return model
+    return model.eval()
 
 
 def _feeds(conv: nn.Module | None, norm: _BatchNorm) -> bool:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mmseg_dynet.ops import DyConv2d
+from mmseg_dynet.ops.functional import check_coefficients
 
 
 class Int8DyConv2d(DyConv2d):
@@ -55,7 +56,15 @@ class Int8DyConv2d(DyConv2d):
         self.register_buffer("bags", bags, persistent=False)
 
     def fuse(self, coeff: Tensor) -> Tensor:
-        """Fuse the bank with coefficients (B, O, K) to (B, O, C/G, kH, kW)."""
+        """Fuse the bank with coefficients (B, O, K) to (B, O, C/G, kH, kW).
+
+        Raises:
+            ValueError: The coefficients have another shape, or are not float32.
+        """
+        # The embedding bag reads what lies behind weights that are too few.
+        check_coefficients(coeff, self.out_channels, self.num_kernels)
+        if coeff.dtype != torch.float32:
+            raise ValueError(f"coeff must be float32 for int8 banks, got {coeff.dtype}")
         batch, out_channels, num_kernels = coeff.shape
         rows, bags = self.rows, self.bags  # a bag: the K rows of an output channel
         if batch != 1:
@@ -68,6 +77,17 @@ class Int8DyConv2d(DyConv2d):
         if self.channels_last:
             return kernels.permute(1, 0, 4, 2, 3)
         return kernels.transpose(0, 1)
+
+    def fuse_feature_maps(self, x: Tensor, coeff: Tensor) -> Tensor:
+        """Refuse: the bank cannot be convolved with, in eight bits.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(
+            "a bank of eight bits cannot fuse feature maps: force another "
+            "implementation, or optimize_for_inference(model) without int8"
+        )
 
 
 class Int8Linear(nn.Module):
@@ -92,7 +112,16 @@ class Int8Linear(nn.Module):
         self.bias = linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map x (B, inputs) to (B, outputs)."""
+        """Map x (B, inputs) to (B, outputs).
+
+        Raises:
+            ValueError: x has another shape, or is not float32.
+        """
+        if x.shape[1:] != self.rows.shape or x.dtype != torch.float32:
+            raise ValueError(
+                f"x must be (B, {len(self.rows)}) of float32, got {tuple(x.shape)} of "
+                f"{x.dtype}"
+            )
         rows, bags = self.rows, self.bags  # a bag: all rows
         if len(x) != 1:
             bags = torch.arange(0, x.numel() + 1, x.shape[1])

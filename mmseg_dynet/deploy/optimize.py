@@ -34,4 +34,4 @@ def optimize_for_inference(model: nn.Module, int8: bool = False) -> nn.Module:
         for predictor in predictors:
             for linear in predictor.children():
                 linear.weight.data = linear.weight.data.t().contiguous().t()
-    return model
+    return model.eval()

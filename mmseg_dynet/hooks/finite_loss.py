@@ -4,7 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-NUM_NAMED = 5  # weights or images that the error names
+from mmseg_dynet.messages import some
 
 REMEDY = (
     "Go on from an earlier checkpoint with a lower optim_wrapper.optimizer.lr or with "
@@ -42,7 +42,7 @@ class FiniteLossHook(Hook):
             raise FloatingPointError(
                 f"iteration {runner.iter + 1} ended with {', '.join(lost)}: training "
                 "stops, and no checkpoint has been saved since. Its images are "
-                f"{_some(_images(data_batch))}. {REMEDY}"
+                f"{some(_images(data_batch))}. {REMEDY}"
             )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -58,15 +58,11 @@ class FiniteLossHook(Hook):
         ]
         if lost:
             raise FloatingPointError(
-                f"after {runner.iter + 1} iterations {len(lost)} weights are not "
-                f"finite ({_some(lost)}): they are not saved. {REMEDY}"
+                f"{len(lost)} weights are not finite ({some(lost)}): they are not "
+                f"saved. {REMEDY}"
             )
 
 
 def _images(data_batch: dict | None) -> list[str]:
     samples = (data_batch or {}).get("data_samples", [])
     return [sample.get("img_path", "unknown") for sample in samples]
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:NUM_NAMED]) + (", ..." if len(names) > NUM_NAMED else "")

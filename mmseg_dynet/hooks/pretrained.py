@@ -7,9 +7,9 @@ from mmengine.model.weight_init import PretrainedInit
 from mmengine.runner import CheckpointLoader, Runner
 from torch import Tensor, nn
 
-from .unwrap import unwrapped_model
+from mmseg_dynet.messages import some
 
-NUM_NAMED = 5  # missing weights that the error names
+from .unwrap import unwrapped_model
 
 
 class CheckPretrainedHook(Hook):
@@ -37,12 +37,11 @@ class CheckPretrainedHook(Hook):
                 wanted = _shapes(module.state_dict())
                 unfit = [n for n, shape in wanted.items() if given.get(n) != shape]
                 if unfit:
-                    shown = ", ".join(unfit[:NUM_NAMED])
                     raise ValueError(
                         f"{checkpoint} (prefix {prefix!r}) does not fit "
                         f"{name or 'the model'}, {type(module).__name__}: it lacks "
                         f"{len(unfit)} of {len(wanted)} weights, or has them in other "
-                        f"shapes: {shown}{', ...' if len(unfit) > NUM_NAMED else ''}. "
+                        f"shapes: {some(unfit)}. "
                         "Give the checkpoint of the same network (stem, width, depth), "
                         "or take CheckPretrainedHook out of custom_hooks to start "
                         "these weights at random"
@@ -62,6 +61,7 @@ def _read(checkpoint: str, prefix: str | None) -> dict[str, Tensor]:
 
     Without a prefix it strips what a wrapper for distributed training adds.
     """
+    # MMEngine's reading of it, not ours, which finds weights in more files.
     content = CheckpointLoader.load_checkpoint(checkpoint, map_location="cpu")
     weights = content.get("state_dict", content)
     if prefix is None:

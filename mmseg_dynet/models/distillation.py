@@ -10,8 +10,6 @@ Source: "Distilling the Knowledge in a Neural Network", Hinton, Vinyals and Dean
 arXiv 1503.02531, section 2.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -75,8 +73,8 @@ class DistilledEncoderDecoder(EncoderDecoder):
     To that end the teacher is an attribute that :class:`nn.Module` does not list.
     Listed, it would be in each checkpoint, be set to training mode, be drawn anew by
     ``init_weights``, and be among the parameters that an optimizer steps and
-    distributed training waits for. Unlisted, it still follows the student to other
-    devices and formats. Deep copies of the student, as those of an EMA, share it.
+    distributed training waits for. Deep copies of the student, as those of an EMA,
+    share it; it goes to the device and the dtype of the images that it is shown.
 
     Its structure is built with the student; its checkpoint is read when training
     begins (``init_weights``, or the first loss), so that whoever tests, counts or
@@ -142,6 +140,9 @@ class DistilledEncoderDecoder(EncoderDecoder):
     @torch.no_grad()
     def _teach(self, inputs: Tensor, size: torch.Size) -> Tensor:
         """The teacher's logits, (B, N, H, W), at the size (H, W) of the student's."""
+        # It follows where it is used, and not where a student is moved or converted:
+        # copies of a student have it in common.
+        self.teacher.to(inputs.device, inputs.dtype)
         logits = self.teacher(inputs)
         if logits.shape[2:] == size:
             return logits
@@ -161,13 +162,6 @@ class DistilledEncoderDecoder(EncoderDecoder):
             )
         load_state_dict(self.teacher, read_weights(self._checkpoint), strict=True)
         self._is_taught = True
-
-    def _apply(
-        self, fn: Callable[[Tensor], Tensor], recurse: bool = True
-    ) -> "DistilledEncoderDecoder":
-        """Move or convert the teacher with the student."""
-        self.teacher._apply(fn, recurse)
-        return super()._apply(fn, recurse)
 
 
 class _Unlisted:

@@ -32,17 +32,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mmseg_dynet.messages import some
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
-from .static_layouts import KNOWN, Twin, recognise, some
+from .static_layouts import KNOWN, Twin, recognise
 from .validation import check_positive
 
 PREFIX = "backbone."
 # A classifier behind a backbone whose names have no prefix.
 CLASSIFIERS = ("fc.", "classifier.")
-# Where a checkpoint keeps its weights: MMEngine's, and those of torchvision's scripts.
-# A file of weights is its own table of them.
-KEYS = ("state_dict", "model")
 
 
 @dataclass(frozen=True)
@@ -67,23 +65,6 @@ class Conversion:
     passed: tuple[str, ...]
     left_out: tuple[str, ...]
     mmpretrain_backbone: dict | None
-
-
-def weights_of(checkpoint: dict) -> dict[str, Tensor]:
-    """The weights in a checkpoint, without what a wrapper adds to their names.
-
-    Raises:
-        ValueError: There are none.
-    """
-    table = next((checkpoint[key] for key in KEYS if key in checkpoint), checkpoint)
-    weights = table if isinstance(table, Mapping) else {}
-    if not weights or not all(isinstance(w, Tensor) for w in weights.values()):
-        raise ValueError(
-            f"the checkpoint has no weights under {' or '.join(KEYS)}, nor is it a "
-            f"table of weights itself: it has {', '.join(map(str, checkpoint))}. Save "
-            "the state_dict() of the model"
-        )
-    return {name.removeprefix("module."): w for name, w in weights.items()}
 
 
 def to_dynamic(

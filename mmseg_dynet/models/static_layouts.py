@@ -4,7 +4,7 @@ A layout is a function from a layer to the names of its parts; the layers are th
 the dynamic network, which has the structure of the static one.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +12,8 @@ import torch
 from mmcv.cnn import ConvModule
 from mmseg.models.utils import SELayer
 from torch import Tensor, nn
+
+from mmseg_dynet.messages import some
 
 from .backbones import DyMobileNetV2, DyMobileNetV3, DyResNet
 from .backbones.dy_resnet import DyBottleneck
@@ -22,7 +24,6 @@ KNOWN = (
     "(of width 1), with the names that torchvision, MMSegmentation or mmpretrain gives "
     "their weights, after backbone. or nothing"
 )
-NUM_NAMED = 5  # weights of a kind that an error names
 DEPTHS = {
     (block is DyBottleneck, blocks): depth
     for depth, (block, blocks) in DyResNet.arch_settings.items()
@@ -259,9 +260,3 @@ def _layers(network: DyMobileNetV2 | DyMobileNetV3) -> Iterator[_Layer]:
                 yield _Layer(
                     f"{name}.branch.{j}", place, s + 1, b, unit, role or next(convs)
                 )
-
-
-def some(names: Collection[str]) -> str:
-    """The first of some names."""
-    shown = ", ".join(list(names)[:NUM_NAMED])
-    return f"{shown}{', ...' if len(names) > NUM_NAMED else ''}"

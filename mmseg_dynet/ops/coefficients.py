@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .per_image import check_devices
+from .per_image import check_devices, refuse_dtypes
 
 
 class CoefficientPredictor(nn.Module):
@@ -41,6 +41,7 @@ class CoefficientPredictor(nn.Module):
         hidden_channels: int | None = None,
     ) -> None:
         super().__init__()
+        self.in_channels = in_channels
         self.out_channels = tuple(out_channels)
         self.num_kernels = num_kernels
         widths = [in_channels, num_kernels, *self.out_channels]
@@ -64,12 +65,22 @@ class CoefficientPredictor(nn.Module):
         """Map the block's input (B, C, H, W) to one (B, O, K) tensor a layer.
 
         Raises:
-            ValueError: The input is on another device than the predictor.
+            ValueError: The input has another shape, dtype or device than the predictor
+                is made for.
         """
         check_devices(x=x, predictor=self.logits.bias)
-        context = x.mean((2, 3))  # (B, C)
-        if self.hidden is not None:
-            context = F.relu(self.hidden(context))
-        coeff = self.logits(context).sigmoid()  # (B, sum(O) * K)
+        if x.ndim != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(
+                f"x must be (B, C, H, W) = (B, {self.in_channels}, H, W), got shape "
+                f"{tuple(x.shape)}"
+            )
+        try:
+            context = x.mean((2, 3))  # (B, C)
+            if self.hidden is not None:
+                context = F.relu(self.hidden(context))
+            coeff = self.logits(context).sigmoid()  # (B, sum(O) * K)
+        except RuntimeError as error:
+            refuse_dtypes(error, x=x, predictor=self.logits.bias)
+            raise
         coeff = coeff.unflatten(1, (-1, self.num_kernels))  # (B, sum(O), K)
         return coeff.split(self.out_channels, dim=1)

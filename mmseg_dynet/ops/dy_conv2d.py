@@ -43,8 +43,8 @@ class DyConv2d(nn.Module):
         own_predictor: Whether the layer owns a predictor for calls without ``coeff``.
 
     Raises:
-        ValueError: A number is not positive, or ``groups`` does not divide the
-            channels.
+        ValueError: A number is not positive, padding is negative or no number, or
+            ``groups`` does not divide the channels.
     """
 
     # What mmcv's ConvModule reads from a convolution.
@@ -66,11 +66,17 @@ class DyConv2d(nn.Module):
         own_predictor: bool = True,
     ) -> None:
         super().__init__()
-        if min(in_channels, out_channels, groups, num_kernels, *_pair(kernel_size)) < 1:
+        positive = dict(
+            in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size,
+            stride=stride, dilation=dilation, groups=groups, num_kernels=num_kernels,
+        )  # fmt: skip
+        for name, value in positive.items():
+            if min(_pair(value)) < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if isinstance(padding, str) or min(_pair(padding)) < 0:
             raise ValueError(
-                "in_channels, out_channels, kernel_size, groups and num_kernels must "
-                f"be at least 1, got {in_channels}, {out_channels}, {kernel_size}, "
-                f"{groups} and {num_kernels}"
+                f"padding must be pixels, at least 0, got {padding!r}: to keep the "
+                "size, give dilation * (kernel_size - 1) // 2"
             )
         if in_channels % groups or out_channels % groups:
             raise ValueError(
@@ -131,14 +137,18 @@ class DyConv2d(nn.Module):
                 )
             (coeff,) = self.predictor(x)
         if fuses_feature_maps():
-            return dynamic_conv2d_feature_fusion(
-                x, self.weight, coeff, self.bias, *self._geometry
-            )
+            return self.fuse_feature_maps(x, coeff)
         return self.convolve(x, self.fuse(coeff))
 
     def fuse(self, coeff: Tensor) -> Tensor:
         """Fuse the bank with coefficients (B, O, K) to (B, O, C/G, kH, kW)."""
         return fuse_kernels(self.weight, coeff)
+
+    def fuse_feature_maps(self, x: Tensor, coeff: Tensor) -> Tensor:
+        """Convolve x (B, C, H, W) with each kernel of the bank, and sum the results."""
+        return dynamic_conv2d_feature_fusion(
+            x, self.weight, coeff, self.bias, *self._geometry
+        )
 
     def convolve(self, x: Tensor, kernels: Tensor) -> Tensor:
         """Convolve x (B, C, H, W) with fused kernels (B, O, C/G, kH, kW)."""

@@ -125,10 +125,11 @@ def dynamic_conv2d_feature_fusion(
     """Weighted sum of K static feature maps (DyNet, eq. 2).
 
     How the paper trains: the kernels stay static, so a batch is one convolution, but a
-    K times wider one. Costs K times the MACs of :func:`dynamic_conv2d`'s convolution
-    and keeps K feature maps for the backward pass. Kept as the published alternative
-    and as a second oracle. Arguments, result and errors are those of
-    :func:`dynamic_conv2d`.
+    K times wider one. Costs K times the MACs of :func:`dynamic_conv2d`'s convolution,
+    plus B * O * K * H' * W' for the sum, and keeps K feature maps for the backward
+    pass. Kept as the published alternative and as a second oracle. Arguments, result
+    and errors are those of :func:`dynamic_conv2d`, but that a bias of another dtype is
+    converted.
     """
     check_devices(x=x, weight=weight, coeff=coeff, bias=bias)
     _check_bank(weight, coeff)
@@ -161,7 +162,11 @@ def dynamic_conv2d_reference(
 ) -> Tensor:
     """Image by image, eq. 1 as it is written: slow, obvious, and the oracle.
 
-    Arguments, result and errors are those of :func:`dynamic_conv2d`.
+    Arguments and result are those of :func:`dynamic_conv2d`, of one image at least.
+
+    Raises:
+        ValueError: The shapes or devices do not fit together. What else does not is
+            PyTorch's RuntimeError.
     """
     check_devices(x=x, weight=weight, coeff=coeff, bias=bias)
     _check_bank(weight, coeff)
@@ -179,7 +184,11 @@ def _check_bank(weight: Tensor, coeff: Tensor) -> None:
         raise ValueError(
             f"weight must be (O, K, C/groups, kH, kW), got shape {tuple(weight.shape)}"
         )
-    out_channels, num_kernels = weight.shape[:2]
+    check_coefficients(coeff, *weight.shape[:2])
+
+
+def check_coefficients(coeff: Tensor, out_channels: int, num_kernels: int) -> None:
+    """Raise a ValueError unless coefficients are (B, O, K)."""
     if coeff.ndim != 3 or coeff.shape[1:] != (out_channels, num_kernels):
         raise ValueError(
             f"coeff must be (B, O, K) = (B, {out_channels}, {num_kernels}), got shape "

@@ -6,7 +6,7 @@ from torch import nn
 
 from mmseg_dynet.deploy import Int8DyConv2d, Int8Linear, optimize_for_inference
 from mmseg_dynet.models import DyMobileNetV2, DyResNet
-from mmseg_dynet.ops import DyConv2d
+from mmseg_dynet.ops import DyConv2d, force_implementation
 
 FORMATS = (torch.contiguous_format, torch.channels_last)
 
@@ -71,6 +71,37 @@ def test_a_bank_that_cannot_be_packed_is_named(conv):
         Int8DyConv2d(conv)
 
 
+@pytest.mark.parametrize("shape", [(1, 6, 2), (1, 6, 4), (1, 5, 3), (6, 3)])
+def test_coefficients_that_do_not_fit_are_refused(shape):
+    """The embedding bag would read beyond them."""
+    conv = DyConv2d(4, 6, 3, num_kernels=3)
+    for layer in (conv, Int8DyConv2d(conv)):
+        with pytest.raises(
+            ValueError, match=r"coeff must be \(B, O, K\) = \(B, 6, 3\)"
+        ):
+            layer(torch.rand(1, 4, 5, 5), torch.rand(shape))
+
+
+def test_what_int8_cannot_do_is_refused():
+    packed = Int8DyConv2d(DyConv2d(4, 6, 3, num_kernels=3))
+    x = torch.rand(1, 4, 5, 5)
+    with pytest.raises(ValueError, match=r"must be float32 for int8 banks, got .*64"):
+        packed.fuse(torch.rand(1, 6, 3).double())
+    with (
+        force_implementation("feature_fusion"),
+        pytest.raises(ValueError, match="cannot fuse feature maps: force another"),
+    ):
+        packed(x)
+
+
+@pytest.mark.parametrize("x", [torch.rand(1, 4), torch.rand(2, 6), torch.rand(5)])
+def test_vectors_that_do_not_fit_a_packed_matrix_are_refused(x):
+    with pytest.raises(ValueError, match=r"x must be \(B, 5\) of float32, got"):
+        Int8Linear(nn.Linear(5, 7))(x)
+    with pytest.raises(ValueError, match=r"float32, got \(1, 5\) of torch.float64"):
+        Int8Linear(nn.Linear(5, 7))(torch.rand(1, 5).double())
+
+
 @pytest.mark.parametrize("batch", (1, 3))
 def test_a_packed_matrix_multiplies_as_its_rounded_columns(batch):
     torch.manual_seed(0)
@@ -104,6 +135,20 @@ def test_optimized_networks_compute_the_same(make, draw_norms):
         assert (coarse - out).square().mean() < 1e-3 * out.square().mean()
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_all_of_an_optimized_network_is_in_eval_mode(int8):
+    network = optimize_for_inference(DyResNet(18), int8)
+    assert not any(module.training for module in network.modules())
+
+
+def test_kernels_and_banks_are_in_channels_last():
+    network = optimize_for_inference(DyResNet(18, deep_stem=True))
+    bank = network.layer1[0].conv1.weight.flatten(0, 1)
+    for kernels in (bank, network.stem[3].weight):
+        assert kernels.shape[1] > 1 and kernels.shape[2:] == (3, 3)
+        assert kernels.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_predictors_are_laid_out_by_columns():

@@ -88,12 +88,19 @@ def test_checkpointed_equals_plain(case):
     checkpointed = case.build_all_stages(with_cp=True).double()
     checkpointed.load_state_dict(plain.state_dict())
     x = torch.randn(2, 3, 48, 48, dtype=torch.double)
-    grads = []
+    grads, calls = [], []
     for backbone in (plain, checkpointed):
+        *_, last = (
+            m for m in backbone.modules() if isinstance(m, nn.Conv2d | DyConv2d)
+        )
+        calls.append([])
+        last.register_forward_hook(lambda *_, c=calls[-1]: c.append(1))
         leaf = x.clone().requires_grad_()
         loss = sum(out.square().mean() for out in backbone(leaf))
         grads.append(torch.autograd.grad(loss, [leaf, *backbone.parameters()]))
     torch.testing.assert_close(*grads)
+    # Its activations are computed anew in the backward pass.
+    assert [len(c) for c in calls] == [1, 2]
 
 
 @pytest.mark.parametrize("frozen_stages", (-1, 0, 2))

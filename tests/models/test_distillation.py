@@ -19,6 +19,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from mmseg_dynet.apis import build_model
+from mmseg_dynet.deploy import fold_bn, optimize_for_inference
 from mmseg_dynet.models.distillation import DistillationLoss
 
 ROOT = Path(__file__).parents[2]
@@ -194,15 +195,34 @@ def test_a_student_starts_as_it_would_alone(teacher):
         assert torch.equal(weight, student.state_dict()[name]), name
 
 
-def test_the_teacher_follows_the_student(teacher):
-    student = build_student(teacher).to(torch.double)
+def test_the_teacher_follows_the_images(teacher):
+    student = build_student(teacher)
+    expected = losses_of(student, batch())["loss_distill"].item()
+    student.double()
+    data = student.data_preprocessor(batch(), training=True)
+    data["inputs"] = data["inputs"].double()
+    assert student(**data, mode="loss")["loss_distill"].item() == pytest.approx(
+        expected, rel=1e-4
+    )
     assert {p.dtype for p in student.teacher.parameters()} == {torch.double}
-    student.to(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda student: fold_bn(student).double(),
+        lambda student: optimize_for_inference(student),
+        lambda student: copy.deepcopy(student).to("meta"),
+    ],
+    ids=["double", "optimized", "meta"],
+)
+def test_a_copy_that_is_converted_leaves_the_teacher_alone(teacher, convert):
+    student = build_student(teacher)
+    expected = losses_of(student, batch())["loss_distill"]
     kernel = student.teacher.backbone.layer1[0].conv1.weight
-    assert kernel.is_contiguous(memory_format=torch.channels_last)
-    student.init_weights()  # reads into that format
-    assert kernel.is_contiguous(memory_format=torch.channels_last)
-    assert student.to("meta").teacher.decode_head.conv_seg.weight.is_meta
+    convert(student)
+    assert kernel.dtype == torch.float32 and kernel.is_contiguous()
+    assert torch.equal(losses_of(student, batch())["loss_distill"], expected)
 
 
 def test_copies_share_the_teacher(teacher):

@@ -136,22 +136,13 @@ def test_stem_left_branches_and_last_convolution_are_static():
 
 
 @torch.no_grad()
-def test_one_kernel_with_coefficient_one_is_the_control():
+def test_one_kernel_with_coefficient_one_is_the_control(make_equal):
     torch.manual_seed(0)
     control = DyShuffleNetV2(0.5, None, out_indices=(0, 1, 2, 3)).eval()
     model = DyShuffleNetV2(0.5, num_kernels=1, out_indices=(0, 1, 2, 3)).eval()
-    weights = {
-        name: weight.unsqueeze(1) if ".right." in name and weight.ndim == 4 else weight
-        for name, weight in control.state_dict().items()
-    }
-    missing, unexpected = model.load_state_dict(weights, strict=False)
-    assert all(".predictor." in name for name in missing)
-    assert not unexpected
     predictors = [m for m in model.modules() if isinstance(m, CoefficientPredictor)]
     assert len(predictors) == 4 + 8 + 4
-    for predictor in predictors:
-        nn.init.zeros_(predictor.logits.weight)
-        nn.init.constant_(predictor.logits.bias, 100)
+    make_equal(model, control)
 
     x = torch.rand(2, 3, 64, 32)
     torch.testing.assert_close(model(x), control(x))

@@ -10,7 +10,7 @@ from mmseg.models.utils import make_divisible
 from torch import nn
 
 from mmseg_dynet.models import DyMobileNetV2, DyMobileNetV3, DyResNet
-from mmseg_dynet.models.from_static import bank_around, to_dynamic, weights_of
+from mmseg_dynet.models.from_static import bank_around, to_dynamic
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
 NETWORKS = dict(
@@ -379,17 +379,3 @@ def test_a_bad_option_is_named(options):
     (name,) = options
     with pytest.raises(ValueError, match=f"{name}=0 must be greater than 0"):
         to_dynamic({}, **options)
-
-
-@pytest.mark.parametrize("key", ["state_dict", "model", None])
-def test_weights_are_found(key):
-    weights = nn.DataParallel(nn.Linear(2, 2)).state_dict()
-    checkpoint = weights if key is None else {key: weights, "epoch": 1}
-    assert list(weights_of(checkpoint)) == ["weight", "bias"]
-
-
-@pytest.mark.parametrize("checkpoint", [{"epoch": 1}, {"model": "resnet18"}, {}])
-def test_what_has_no_weights_is_named(checkpoint):
-    match = r"no weights under state_dict or model.*it has " + ", ".join(checkpoint)
-    with pytest.raises(ValueError, match=match):
-        weights_of(checkpoint)

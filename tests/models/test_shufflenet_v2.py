@@ -55,22 +55,12 @@ def our_name(name):
     return name
 
 
-def randomise(model):
-    """Draw every norm, so that none of them passes for another."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias)
-            nn.init.normal_(module.running_mean)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
-
-
 @pytest.mark.parametrize("widen_factor", CHANNELS)
 @torch.no_grad()
-def test_outputs_are_those_of_a_third_party(widen_factor):
+def test_outputs_are_those_of_a_third_party(widen_factor, draw_norms):
     torch.manual_seed(0)
     reference = third_party(widen_factor).eval()
-    randomise(reference)
+    draw_norms(reference)
     model = ShuffleNetV2(widen_factor, out_indices=(0, 1, 2, 3)).eval()
     model.load_state_dict(
         {our_name(k): v for k, v in reference.features.state_dict().items()}
@@ -162,10 +152,12 @@ def test_spatial_convolutions_have_a_norm_and_no_activation():
     ids=["output stride 16", "output stride 8"],
 )
 @torch.no_grad()
-def test_dilated_form_is_the_strided_one_on_a_denser_grid(strides, dilations, steps):
+def test_dilated_form_is_the_strided_one_on_a_denser_grid(
+    strides, dilations, steps, draw_norms
+):
     torch.manual_seed(0)
     strided = ShuffleNetV2(0.5).eval()
-    randomise(strided)
+    draw_norms(strided)
     dilated = ShuffleNetV2(0.5, strides=strides, dilations=dilations).eval()
     dilated.load_state_dict(strided.state_dict())
     x = torch.rand(1, 3, 97, 161)

@@ -232,6 +232,28 @@ def test_predictor(batch, channels, out_channels, num_kernels, hidden, size, spe
             assert ((coeff[image] >= 0) & (coeff[image] <= 1)).all()
 
 
+WRONG_INPUTS = [name for name in WRONG if name.startswith("x ")]
+
+
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+@pytest.mark.parametrize("wrong", WRONG_INPUTS)
+def test_inputs_that_do_not_fit_a_layer_of_its_own_are_refused(wrong, name):
+    """With its own predictor, which sees the input first."""
+    x = WRONG[wrong](dict(x=torch.randn(2, 4, 5, 5)))["x"]
+    with force_implementation(name), pytest.raises(ValueError, match="x "):
+        DyConv2d(4, 6, 3, num_kernels=3)(x)
+
+
+@pytest.mark.parametrize(
+    "option", [dict(stride=0), dict(dilation=(1, 0)), dict(kernel_size=0),
+               dict(padding=-1), dict(padding="same")],
+)  # fmt: skip
+def test_a_layer_without_a_geometry_is_refused(option):
+    (name,) = option
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        DyConv2d(4, 6, **(dict(kernel_size=3) | option))
+
+
 STRIDES = {
     DyResNet: (4, 8, 16, 32),
     DyMobileNetV2: (4, 8, 16, 32),

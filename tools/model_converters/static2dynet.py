@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from prettytable import PrettyTable
 
-from mmseg_dynet.checkpoint import load_from_file
+from mmseg_dynet.checkpoint import load_from_file, weights_of
 from mmseg_dynet.files import replacing
-from mmseg_dynet.models.from_static import Conversion, to_dynamic, weights_of
+from mmseg_dynet.models.from_static import Conversion, to_dynamic
 
 # What of a checkpoint's meta does not depend on the network: the classes that a
 # segmentor knows, as MMSegmentation 1.x and 0.x write them.

@@ -32,7 +32,7 @@ class StagedBackbone(BaseModule):
             norms then stay in eval mode.
         norm_eval: Whether all batch norms stay in eval mode.
         with_cp: Whether to recompute each block in the backward pass, which saves
-            memory.
+            memory. As in the host's networks, norms see each batch twice then.
         init_cfg: As in :class:`mmengine.model.BaseModule`. None gives static
             convolutions Kaiming's weights and norms the identity, as the host does;
             dynamic ones have drawn theirs.
