@@ -53,7 +53,7 @@ camvid: $(VENV)/.env  ## Train all arms on CamVid, found in CAMVID=DIR; resumabl
 	$(BIN)/python tools/dataset_converters/camvid.py "$(CAMVID)" --symlink
 	$(BIN)/python tools/camvid/train_arms.py --jobs $(WORKERS)
 	$(BIN)/python tools/camvid/measure_cost.py
-	PYTHON=$(BIN)/python tools/camvid/analyze.sh
+	$(BIN)/python tools/camvid/analyze.py
 	$(BIN)/python tools/camvid/report.py
 	$(BIN)/python tools/analysis_tools/model_zoo.py
 

@@ -1,12 +1,28 @@
-"""Generated blocks in documents that people write: replaced in place, never by hand.
+"""Generated tables and blocks in documents that people write.
 
-A block stands between two lines, ``<!-- NAME -->`` and ``<!-- /NAME -->``, which a
-reader of the rendered page does not see.
+A block is replaced in place, never by hand. It stands between two lines,
+``<!-- NAME -->`` and ``<!-- /NAME -->``, which a reader of the rendered page does not
+see.
 """
 
 from pathlib import Path
 
+from prettytable import PrettyTable, TableStyle
+
 from .files import replacing
+
+
+def markdown_table(first: str, *columns: str) -> PrettyTable:
+    """An empty table: the first column is flush left, numbers follow, flush right.
+
+    Args:
+        first: Head of the first column.
+        *columns: Heads of the others.
+    """
+    table = PrettyTable([first, *columns], align="r")
+    table.align[first] = "l"
+    table.set_style(TableStyle.MARKDOWN)
+    return table
 
 
 def read_block(path: Path, name: str) -> str:

@@ -4,16 +4,17 @@ MACs and parameters are counted. The mIoU is what a ``metafile.yml`` says, in th
 of OpenMMLab's model index; a config that none of them names was not trained.
 """
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from mmengine.fileio import load
-from prettytable import PrettyTable, TableStyle
+from prettytable import PrettyTable
 
 from .analysis.complexity import count_complexity
 from .apis import build_model, input_size
+from .markdown import markdown_table
 
 NOT_TRAINED = "not trained here"
 # Data sets by what the names of configs call them.
@@ -22,7 +23,7 @@ DATASETS = {
     "camvid": "CamVid",
     "synthetic-streets": "Synthetic streets",
 }
-ARMS = ("fix-", "dy-")
+ARMS = ("dy-", "fix-", "")  # what names begin with, the static network's with none
 
 
 def render(root: Path) -> str:
@@ -38,47 +39,65 @@ def render(root: Path) -> str:
         ValueError: A config is named after no data set that is known here.
     """
     rows = {title: [] for title in DATASETS.values()}
-    miou = read_miou(root)
-    for path in sorted(segmentor_configs(root), key=_beside_its_twins):
+    accuracy = read_accuracy(root)
+    for path in segmentor_configs(root):
         config = path.relative_to(root).as_posix()
         rows[_dataset(path)].append([
             f"[`{path.stem}`](../{config})", *_cost(path),
-            f"{miou[config]:.2f}" if config in miou else NOT_TRAINED,
+            accuracy.get(config, NOT_TRAINED),
         ])  # fmt: skip
     return "\n\n".join(f"## {title}\n\n{_table(r)}" for title, r in rows.items())
 
 
-def segmentor_configs(root: Path) -> Iterator[Path]:
-    """Find the configs that say what to train, but for those of classifiers."""
-    for path in root.glob("configs/*/*.py"):
-        if path.parent.name not in ("_base_", "imagenet"):
-            yield path
+def segmentor_configs(root: Path) -> list[Path]:
+    """Find the configs that say what to train, but for those of classifiers.
+
+    Args:
+        root: The folder of ``configs``.
+
+    Returns:
+        By family and network: the static one, its control, the dynamic one.
+    """
+    found = [
+        path
+        for path in root.glob("configs/*/*.py")
+        if path.parent.name not in ("_base_", "imagenet")
+    ]
+    return sorted(found, key=_beside_its_twins)
 
 
-def read_miou(root: Path) -> dict[str, float]:
+def read_accuracy(root: Path) -> dict[str, str]:
     """Read what the metafiles say.
 
     Args:
         root: The folder of ``model-index.yml``, whose ``Import`` lists the metafiles.
 
     Returns:
-        mIoU in percent by config, as its path from ``root``.
+        By config, as its path from ``root``: mIoU in percent, and of how many seeds it
+        is the mean and what they computed in, where the metafile says so.
     """
     index = load(str(root / "model-index.yml"))
     models = [m for file in index["Import"] for m in load(str(root / file))["Models"]]
     return {
-        model["Config"]: result["Metrics"]["mIoU"]
+        model["Config"]: f"{result['Metrics']['mIoU']:.2f}{_circumstances(model)}"
         for model in models
         for result in model.get("Results", [])
         if "mIoU" in result["Metrics"]
     }
 
 
-def _beside_its_twins(path: Path) -> tuple[str, str, int]:
-    """Sort by family and network: static, then its control, then dynamic."""
-    arms = [path.stem.startswith(arm) for arm in ARMS]
-    name = path.stem.removeprefix("fix-").removeprefix("dy-")
-    return path.parent.name, name, sum(i * arm for i, arm in enumerate(arms, 1))
+def _circumstances(model: Mapping) -> str:
+    metadata = model.get("Metadata", {})
+    if "Seeds" not in metadata:
+        return ""
+    seeds = "1 seed" if metadata["Seeds"] == 1 else f"{metadata['Seeds']} seeds"
+    return f" ({seeds}, {metadata['Precision']})"
+
+
+def _beside_its_twins(path: Path) -> tuple[str, list[str], int]:
+    rank = next(i for i, arm in enumerate(ARMS) if path.stem.startswith(arm))
+    name = path.stem.removeprefix(ARMS[rank])
+    return path.parent.name, name.split("_"), -rank
 
 
 def _dataset(path: Path) -> str:
@@ -103,8 +122,6 @@ def _cost(path: Path) -> tuple[str, str]:
 
 
 def _table(rows: list[list[str]]) -> PrettyTable:
-    table = PrettyTable(["config", "GMACs", "parameters, 10^6", "mIoU, %"], align="r")
-    table.align["config"] = "l"
-    table.set_style(TableStyle.MARKDOWN)
+    table = markdown_table("config", "GMACs", "parameters, 10^6", "mIoU, %")
     table.add_rows(rows)
     return table

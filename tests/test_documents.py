@@ -166,7 +166,7 @@ def accept(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
             assert gpus.isdigit()
             arguments = [config, checkpoint, "--launcher", "pytorch", *more]
             parse("tools/test.py", arguments, monkeypatch)
-        case ["benchmarks/run.sh" | "tools/camvid/analyze.sh"]:
+        case ["benchmarks/run.sh"]:
             assert os.access(ROOT / words[0], os.X_OK)
         case ["make", target, *settings]:
             assert re.search(rf"^{target}:", MAKEFILE, re.M)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmseg_dynet.markdown import read_block
-from mmseg_dynet.model_zoo import read_miou, render, segmentor_configs
+from mmseg_dynet.model_zoo import read_accuracy, render, segmentor_configs
 
 ROOT = Path(__file__).parents[1]
 TRAINED = "configs/fcn/r18-d16_fcn_1xb4-2k_camvid-240x320.py"
@@ -33,7 +33,12 @@ def root(tmp_path):
         shutil.copy(ROOT / config, tmp_path / config)
     results = [{"Task": "Semantic Segmentation", "Metrics": {"mIoU": 61.5}}]
     classifier = {"Config": "configs/imagenet/a.py", "Results": [{"Metrics": {}}]}
-    models = [{"Config": TRAINED, "Results": results}, {"Config": UNTRAINED}]
+    trained = {
+        "Config": TRAINED,
+        "Metadata": {"Seeds": 3, "Precision": "float32"},
+        "Results": results,
+    }
+    models = [trained, {"Config": UNTRAINED}]
     metafile = json.dumps({"Models": [*models, classifier]})
     (tmp_path / "configs/fcn/metafile.yml").write_text(metafile)
     (tmp_path / "model-index.yml").write_text("Import: [configs/fcn/metafile.yml]")
@@ -41,13 +46,13 @@ def root(tmp_path):
 
 
 def test_accuracy_comes_from_the_metafiles(root):
-    assert read_miou(root) == {TRAINED: 61.5}
+    assert read_accuracy(root) == {TRAINED: "61.50 (3 seeds, float32)"}
     lines = render(root).splitlines()
     rows = [[c.strip() for c in line.split("|")] for line in lines if "](../" in line]
     assert [row[1] for row in rows] == [
         f"[`{Path(config).stem}`](../{config})" for config in (TRAINED, UNTRAINED)
     ]
-    assert [row[4] for row in rows] == ["61.50", "not trained here"]
+    assert [row[4] for row in rows] == ["61.50 (3 seeds, float32)", "not trained here"]
 
 
 def test_a_name_without_a_known_data_set_is_an_error(root):

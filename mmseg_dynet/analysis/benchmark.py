@@ -15,7 +15,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
+from mmseg_dynet.ops import CoefficientPredictor, DyConv2d, force_implementation
 
 from .latency import synchronize
 
@@ -56,6 +56,26 @@ def inference_call(
         return model(x)
 
     return call
+
+
+def forced(
+    call: Callable[[], object], implementation: str | None
+) -> Callable[[], object]:
+    """Make a call whose dynamic convolutions all use one implementation.
+
+    Args:
+        call: Without arguments.
+        implementation: One of :data:`mmseg_dynet.ops.IMPLEMENTATIONS`, or None for
+            those that the library chooses.
+    """
+    if implementation is None:
+        return call
+
+    def forced_call() -> object:
+        with force_implementation(implementation):
+            return call()
+
+    return forced_call
 
 
 def onnxruntime_call(

@@ -1,6 +1,8 @@
-"""What a figure was measured on."""
+"""What a figure was measured on, and by which command."""
 
 import platform
+import shlex
+import sys
 from pathlib import Path
 
 import torch
@@ -22,6 +24,14 @@ def describe_machine() -> str:
     if torch.cuda.is_available():
         parts.insert(0, torch.cuda.get_device_name())
     return ", ".join(parts)
+
+
+def provenance() -> dict[str, str]:
+    """Where figures come from, for their file: "machine", and this tool's "command"."""
+    return {
+        "machine": describe_machine(),
+        "command": shlex.join(["python", *sys.argv]),
+    }
 
 
 def peak_resident_memory() -> int | None:

@@ -24,6 +24,7 @@ class Outcome:
         class_IoU: Of each class, in percent, at the same time.
         curve: (iteration, mIoU) of each validation.
         seconds: Of training, without validation.
+        precision: "bfloat16" or "float32", what it computed in.
         machine: Where.
         command: That trained it.
     """
@@ -36,6 +37,7 @@ class Outcome:
     class_IoU: dict[str, float]  # noqa: N815
     curve: list[tuple[int, float]]
     seconds: float
+    precision: str
     machine: str
     command: str
 

@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from prettytable import PrettyTable, TableStyle
+from mmseg_dynet.markdown import markdown_table
 
-# What a row is about: the name of its file.
+SUBJECT = "network, input"  # what a row is about: the name of its file
 INFERENCE = {
     "FCN, R-50-D8, 512 x 1024": "fcn-r50",
     "PSPNet, R-50-D8, 512 x 1024": "pspnet-r50",
@@ -45,7 +45,9 @@ def inference_table(folder: Path) -> str:
     Raises:
         ValueError: The files are of more than one machine.
     """
-    table = _table("static, ms", "dynamic, ms", "faster", "with int8", "fewer MACs")
+    table = markdown_table(
+        SUBJECT, "static, ms", "dynamic, ms", "faster", "with int8", "fewer MACs"
+    )
     records = []
     for title, name in INFERENCE.items():
         record, packed = _read(folder, name), _read(folder, f"{name}-int8")
@@ -57,7 +59,7 @@ def inference_table(folder: Path) -> str:
 def more_table(folder: Path) -> str:
     """Other ways to run, and training. Arguments and result as above."""
     records = {title: _read(folder, name) for title, name in MORE.items()}
-    table = _table("static, ms", "dynamic, ms", "faster", "fewer MACs")
+    table = markdown_table(SUBJECT, "static, ms", "dynamic, ms", "faster", "fewer MACs")
     for title, record in records.items():
         table.add_row([title, *_times(record), _macs(record)])
     training = _read(folder, TRAINING)
@@ -80,7 +82,7 @@ def steps_table(folder: Path) -> str:
     for title, name in STEPS.items():
         record = _read(folder, name)
         records.append(record)
-        table = _table("static, ms", "dynamic, ms", "faster", first=title)
+        table = markdown_table(title, "static, ms", "dynamic, ms", "faster")
         for step in record["steps"]:
             static = step["static_ms"]
             cells = ["" if static is None else f"{static:.1f}"]
@@ -99,13 +101,6 @@ BLOCKS: Mapping[str, Callable[[Path], str]] = {
 
 def _read(folder: Path, name: str) -> dict:
     return json.loads((folder / f"{name}.json").read_text("utf-8"))
-
-
-def _table(*columns: str, first: str = "network, input") -> PrettyTable:
-    table = PrettyTable([first, *columns], align="r")
-    table.align[first] = "l"
-    table.set_style(TableStyle.MARKDOWN)
-    return table
 
 
 def _times(record: dict) -> list[str]:

@@ -6,8 +6,9 @@ from pathlib import Path
 from statistics import mean
 
 from matplotlib.figure import Figure
-from prettytable import PrettyTable, TableStyle
 from scipy.stats import ttest_ind
+
+from mmseg_dynet.markdown import markdown_table
 
 from .inference_modes import SLIDING, WHOLE
 from .outcome import Outcome
@@ -41,11 +42,23 @@ def read_outcomes(folder: Path) -> dict[str, list[Outcome]]:
     Returns:
         Outcomes by arm, arms in the order of their files, outcomes in that of their
         seeds; none if there are none.
+
+    Raises:
+        ValueError: They were computed in several precisions, so that they do not
+            compare.
     """
     arms: dict[str, list[Outcome]] = {}
+    precisions: dict[str, Path] = {}
     for path in sorted(folder.glob("*-seed*.json")):
         outcome = Outcome.read(path)
         arms.setdefault(outcome.arm, []).append(outcome)
+        precisions[outcome.precision] = path
+    if len(precisions) > 1:
+        found = ", ".join(f"{name} ({path})" for name, path in precisions.items())
+        raise ValueError(
+            f"outcomes of one study have one precision, found {found}: give each a "
+            "folder of its own"
+        )
     return {arm: sorted(arms[arm], key=lambda outcome: outcome.seed) for arm in arms}
 
 
@@ -58,9 +71,8 @@ def arms_table(
     """A row an arm: mean mIoU over seeds, each seed's, cost, and what is saved.
 
     Args:
-        arms: Outcomes by arm.
-        costs: Cost of each arm, in the order of the rows; arms without outcomes are
-            rows without accuracy.
+        arms: Outcomes by arm, in the order of the rows.
+        costs: Cost of each arm, and of each arm's static twin.
         static_twins: Of each arm the one that it is measured against.
         modes: As for :func:`modes_table`, of some arms; that of whole images is the
             mean mIoU of their mode "whole image".
@@ -68,7 +80,7 @@ def arms_table(
     Returns:
         A Markdown table.
     """
-    columns = [
+    table = markdown_table(
         "arm",
         "params, M",
         "mIoU, %",
@@ -79,17 +91,14 @@ def arms_table(
         "mIoU, whole",
         "GMACs, whole",
         "ms, whole",
-    ]
-    table = PrettyTable(columns, align="r")
-    table.align["arm"] = "l"
-    table.set_style(TableStyle.MARKDOWN)
-    for arm, cost in costs.items():
-        scores = [outcome.val_mIoU for outcome in arms.get(arm, ())]
+    )
+    for arm, outcomes in arms.items():
+        cost, scores = costs[arm], [outcome.val_mIoU for outcome in outcomes]
         table.add_row(
             [
                 arm,
                 f"{cost.params:.2f}",
-                f"{mean(scores):.2f}" if scores else "-",
+                f"{mean(scores):.2f}",
                 ", ".join(f"{score:.2f}" for score in scores),
                 f"{cost.gmacs:.2f}",
                 f"{100 * (1 - cost.gmacs / costs[static_twins[arm]].gmacs):.1f}",
@@ -105,9 +114,7 @@ def arms_table(
 def classes_table(arms: Mapping[str, Sequence[Outcome]]) -> str:
     """A row a class, a column an arm: mean IoU over seeds, as a Markdown table."""
     names = list(next(iter(arms.values()))[0].class_IoU)
-    table = PrettyTable(["class", *arms], align="r")
-    table.align["class"] = "l"
-    table.set_style(TableStyle.MARKDOWN)
+    table = markdown_table("class", *arms)
     for name in names:
         means = [
             mean(o.class_IoU[name] for o in outcomes) for outcomes in arms.values()
@@ -116,57 +123,29 @@ def classes_table(arms: Mapping[str, Sequence[Outcome]]) -> str:
     return str(table)
 
 
-def repeats_table(
-    arms: Mapping[str, Sequence[Outcome]], repeats: Mapping[str, Sequence[Outcome]]
-) -> str:
-    """A row a run that was trained again: mIoU and time, the first time and this time.
-
-    Args:
-        arms: Outcomes by arm.
-        repeats: Outcomes of the same runs, trained again on another kind of machine.
-
-    Returns:
-        A Markdown table.
-
-    Raises:
-        ValueError: A run was not trained before.
-    """
-    columns = ["arm", "seed", "mIoU, %", "minutes", "mIoU again", "minutes again"]
-    table = PrettyTable(columns, align="r")
-    table.align["arm"] = "l"
-    table.set_style(TableStyle.MARKDOWN)
-    for arm, outcomes in repeats.items():
-        before = {outcome.seed: outcome for outcome in arms.get(arm, ())}
-        for outcome in outcomes:
-            if outcome.seed not in before:
-                raise ValueError(
-                    f"{arm} from seed {outcome.seed} is trained again but has no first "
-                    f"outcome: have {arm} from seeds {sorted(before)}"
-                )
-            row = [arm, outcome.seed]
-            for run in (before[outcome.seed], outcome):
-                row += [f"{run.val_mIoU:.2f}", f"{run.seconds / 60:.0f}"]
-            table.add_row(row)
-    return str(table)
-
-
 def differences_table(modes: Mapping[str, Sequence[Mapping]], arm: str) -> str:
     """How far an arm is from each other one, and how well its few seeds say so.
 
     Args:
-        modes: As for :func:`modes_table`: of two or more seeds of each arm.
+        modes: As for :func:`modes_table`.
         arm: One of them.
 
     Returns:
         A Markdown table: mean difference in mIoU with its 95 % confidence interval, by
         Welch's t-test, where both arms see images in windows, where both see them
         whole, and where each sees them in the one of the two ways that suits it better.
+
+    Raises:
+        ValueError: An arm has a single seed, which says nothing of the others.
     """
-    table = PrettyTable(
-        [f"{arm} less", "in windows", "on whole images", "each as suits it"], align="r"
+    for name, reports in modes.items():
+        if len(reports) < 2:
+            raise ValueError(
+                f"{name} has {len(reports)} seed: an interval needs two at least"
+            )
+    table = markdown_table(
+        f"{arm} less", "in windows", "on whole images", "each as suits it"
     )
-    table.align[f"{arm} less"] = "l"
-    table.set_style(TableStyle.MARKDOWN)
     windows, whole = (
         {name: _scores(reports, mode) for name, reports in modes.items()}
         for mode in (SLIDING, WHOLE)
@@ -195,11 +174,20 @@ def modes_table(arms: Mapping[str, Sequence[Mapping]]) -> str:
         A Markdown table; "-" where an arm does not have the mode. The last column is
         by how much the coefficients moved from those of the whole image, the mean over
         the dynamic networks.
+
+    Raises:
+        ValueError: The seeds of an arm were not tested in the same modes.
     """
+    for arm, reports in arms.items():
+        for report in reports:
+            if [*report["modes"]] != [*reports[0]["modes"]]:
+                raise ValueError(
+                    f"{arm} was tested in {', '.join(reports[0]['modes'])} from one "
+                    f"seed and in {', '.join(report['modes'])} from another: run "
+                    "tools/analysis_tools/inference_modes.py again"
+                )
     modes = dict.fromkeys(m for reports in arms.values() for m in reports[0]["modes"])
-    table = PrettyTable(["mIoU, %", *arms, "coefficients moved"], align="r")
-    table.align["mIoU, %"] = "l"
-    table.set_style(TableStyle.MARKDOWN)
+    table = markdown_table("mIoU, %", *arms, "coefficients moved")
     for mode in modes:
         found = {
             arm: [report["modes"][mode] for report in reports]
@@ -223,6 +211,24 @@ def modes_table(arms: Mapping[str, Sequence[Mapping]]) -> str:
     return str(table)
 
 
+def windows_table(arms: Mapping[str, Sequence[Mapping]]) -> str:
+    """A row a size of the windows, a column an arm: mIoU.
+
+    Args:
+        arms: By arm, what ``tools/analysis_tools/inference_modes.py --json`` wrote for
+            each size of the windows, in the order of the rows.
+
+    Returns:
+        A Markdown table.
+    """
+    table = markdown_table("windows", *arms)
+    for reports in zip(*arms.values(), strict=True):
+        height, width = reports[0]["crop"]
+        scores = [f"{score:.2f}" for score in _scores(reports, SLIDING)]
+        table.add_row([f"{height} x {width}", *scores])
+    return str(table)
+
+
 def _scores(reports: Sequence[Mapping], mode: str) -> list[float]:
     """The mIoU of each seed in a mode of inference."""
     return [report["modes"][mode]["metrics"]["mIoU"] for report in reports]
@@ -242,7 +248,11 @@ def model_entry(outcomes: Sequence[Outcome]) -> dict:
     return {
         "Name": Path(config).stem,
         "Config": config,
-        "Metadata": {"Training Data": "CamVid", "Seeds": len(outcomes)},
+        "Metadata": {
+            "Training Data": "CamVid",
+            "Precision": outcomes[0].precision,
+            "Seeds": len(outcomes),
+        },
         "Results": [
             {
                 "Task": "Semantic Segmentation",

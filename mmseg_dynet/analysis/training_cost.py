@@ -21,6 +21,8 @@ from prettytable import PrettyTable, TableStyle
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from mmseg_dynet.markdown import markdown_table
+
 from .benchmark import training_call
 from .complexity import FLOPS_PER_MAC, count_complexity
 
@@ -402,8 +404,7 @@ def _product(*factors: int) -> str:
 
 
 def _table(first: str, *columns: str, markdown: bool) -> PrettyTable:
-    table = PrettyTable([first, *columns], align="r")
-    table.align[first] = "l"
-    if markdown:
-        table.set_style(TableStyle.MARKDOWN)
+    table = markdown_table(first, *columns)
+    if not markdown:
+        table.set_style(TableStyle.DEFAULT)
     return table

@@ -20,7 +20,7 @@ from mmseg_dynet.analysis.study import (
     model_entry,
     modes_table,
     read_outcomes,
-    repeats_table,
+    windows_table,
 )
 from mmseg_dynet.apis import build_model, windows_shape
 from mmseg_dynet.markdown import read_block
@@ -29,7 +29,6 @@ ROOT = Path(__file__).parents[2]
 COSTS = {
     "Res": Cost(params=11.0, gmacs=10.0, ms=99.94, whole_gmacs=6.0, whole_ms=60.0),
     "Dy": Cost(params=20.0, gmacs=3.0, ms=30.0, whole_gmacs=1.8, whole_ms=20.0),
-    "Fix": Cost(params=3.0, gmacs=2.5, ms=29.0, whole_gmacs=1.5, whole_ms=19.0),
 }
 # Of the two seeds of "Dy".
 WHOLE_IMAGES = [
@@ -42,7 +41,7 @@ def arms(tmp_path):
     for arm, seed, score in (("Dy", 1, 50.0), ("Res", 0, 48.0), ("Dy", 0, 51.0)):
         Outcome(
             arm, f"{arm}.py", seed, "abc", score, {"road": score + 1, "car": 2.0},
-            [(1, 20.0), (2, score)], 3.0, "machine", "command",
+            [(1, 20.0), (2, score)], 3.0, "float32", "machine", "command",
         ).write(tmp_path / f"{arm}-seed{seed}.json")  # fmt: skip
     (tmp_path / "cost.json").write_text("not an outcome")
     return read_outcomes(tmp_path)
@@ -62,12 +61,12 @@ def test_outcomes_are_by_arm_in_the_order_of_seeds(arms):
 
 def test_each_arm_has_a_row(arms):
     twins = dict.fromkeys(COSTS, "Res")
-    table = arms_table(arms, COSTS, twins, {"Dy": WHOLE_IMAGES})
+    rows = {arm: arms[arm] for arm in ("Res", "Dy")}
+    table = arms_table(rows, COSTS, twins, {"Dy": WHOLE_IMAGES})
     assert cells(table) == [
         ["Res", "11.00", "48.00", "48.00", "10.00", "0.0", "99.9", "-", "6.00", "60.0"],
         ["Dy", "20.00", "50.50", "51.00, 50.00", "3.00", "70.0", "30.0",
          "52.25", "1.80", "20.0"],
-        ["Fix", "3.00", "-", "", "2.50", "75.0", "29.0", "-", "1.50", "19.0"],
     ]  # fmt: skip
 
 
@@ -94,14 +93,11 @@ def test_pictures_show_each_seed(arms):
     assert lines == [(20.0, 48.0), (20.0, 50.0), (20.0, 51.0)]
 
 
-def test_runs_trained_again_are_compared_with_their_seed(arms):
-    again = {"Dy": [replace(arms["Dy"][1], val_mIoU=49.25, seconds=150.5)]}
-    assert cells(repeats_table(arms, again)) == [
-        ["Dy", "1", "50.00", "0", "49.25", "3"]
-    ]
-    unknown = {"Dy": [replace(arms["Dy"][1], seed=7)]}
-    with pytest.raises(ValueError, match=r"Dy from seed 7 .* from seeds \[0, 1\]"):
-        repeats_table(arms, unknown)
+def test_outcomes_of_two_precisions_do_not_compare(arms, tmp_path):
+    (static,) = arms["Res"]
+    replace(static, precision="bfloat16").write(tmp_path / "Res-seed0.json")
+    with pytest.raises(ValueError, match=r"bfloat16 \(.*Res-seed0.json\)"):
+        read_outcomes(tmp_path)
 
 
 def test_differences_have_the_interval_of_welch():
@@ -129,6 +125,8 @@ def test_differences_have_the_interval_of_welch():
     assert windows == f"+5.00 ({5 - half:+.2f} .. {5 + half:+.2f})"
     assert whole.startswith("-10.00 (")
     assert suited.startswith("+4.00 (")  # 56 in windows, 52 on whole images
+    with pytest.raises(ValueError, match="Res has 1 seed"):
+        differences_table({**modes, "Res": modes["Res"][:1]}, "Dy")
 
 
 def test_modes_are_means_over_seeds():
@@ -149,6 +147,26 @@ def test_modes_are_means_over_seeds():
         ["whole", "51.50", "48.50", "0.0000"],
         ["kept", "-", "45.50", "0.0150"],
     ]
+    arms["Dy"].append(report(whole=(48.0, 0.0)))
+    with pytest.raises(ValueError, match="Dy was tested in whole, kept from one seed"):
+        modes_table(arms)
+
+
+def test_windows_are_rows_in_their_order():
+    def reports(*scores: float) -> list[dict]:
+        return [
+            {
+                "crop": [height, 64],
+                "modes": {"sliding window": {"metrics": {"mIoU": x}}},
+            }
+            for height, x in zip((48, 32), scores, strict=True)
+        ]
+
+    arms = {"Res": reports(50.0, 45.0), "Dy": reports(51.0, 44.25)}
+    assert cells(windows_table(arms)) == [
+        ["48 x 64", "50.00", "51.00"],
+        ["32 x 64", "45.00", "44.25"],
+    ]
 
 
 def test_an_entry_of_the_metafile_has_the_mean(arms):
@@ -156,6 +174,7 @@ def test_an_entry_of_the_metafile_has_the_mean(arms):
     assert entry["Config"] == arms["Dy"][0].config
     assert entry["Results"][0]["Metrics"] == {"mIoU": 50.5}
     assert entry["Metadata"]["Seeds"] == 2
+    assert entry["Metadata"]["Precision"] == "float32"
 
 
 @pytest.fixture
@@ -176,12 +195,45 @@ def test_documents_and_metafile_have_the_outcomes(report):
     assert all((ROOT / arm.config).is_file() for arm in arms.values())
 
 
-def test_outcomes_are_those_of_the_networks_that_were_analysed(report):
-    """If not: tools/camvid/analyze.sh; the last validation is in windows, too."""
-    outcomes = report["read_arms"]()
-    for arm, modes in report["read_modes"]().items():
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+def test_outcomes_are_those_of_the_networks_that_were_analysed(report, precision):
+    """If not: tools/camvid/analyze.py; the last validation is in windows, too."""
+    results = report["Results"].read(precision)
+    assert {*results.modes} == {*report["MAIN_ARMS"]}
+    for arm, modes in results.modes.items():
         windows = [m["modes"]["sliding window"]["metrics"]["mIoU"] for m in modes]
-        assert windows == pytest.approx([o.val_mIoU for o in outcomes[arm]])
+        assert windows == pytest.approx([o.val_mIoU for o in results.outcomes[arm]])
+        assert {o.precision for o in results.outcomes[arm]} == {precision}
+
+
+def test_the_metafile_has_the_arm_with_most_seeds(report):
+    results = report["read_results"]()
+    counts = {
+        model["Config"]: (model["Metadata"]["Precision"], model["Metadata"]["Seeds"])
+        for model in report["models"]()
+    }
+    for arm in report["MAIN_ARMS"]:
+        assert len(results["float32"].outcomes[arm]) < 3
+        assert counts[report["ARMS"][arm].config] == ("bfloat16", 3)
+    few = report["ARMS"]["Dy-ResNet18 (g_t=1)"].config
+    assert counts[few] == ("float32", 1)
+
+
+def test_findings_are_of_the_networks_whose_outcomes_stand_beside_them(report):
+    folder = ROOT / report["RESULTS"] / "float32"
+    outcomes = report["Results"].read("float32").outcomes
+    coefficients, correlation = (
+        report["read_json"](folder / f"{name}.json") for name in report["FINDINGS"]
+    )
+    for found in (coefficients, *correlation["networks"]):
+        (run,) = (
+            run
+            for runs in outcomes.values()
+            for run in runs
+            if run.config == found["config"]
+        )
+        assert str(Path(found["checkpoint"]).parent) in run.command
+    assert coefficients["machine"].split(", ")[2] == run.machine.split(", ")[2]
 
 
 def test_costs_are_those_of_the_configs(report):

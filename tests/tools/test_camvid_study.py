@@ -10,9 +10,17 @@ from time import sleep
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from mmseg_dynet.optim import computes_bfloat16
+
 ROOT = Path(__file__).parents[2]
+
+
+def one_line(text: str) -> str:
+    """Without the line breaks of a terminal's width."""
+    return " ".join(text.split())
 
 
 @pytest.fixture
@@ -77,6 +85,9 @@ def test_a_run_is_recorded_then_skipped_and_resumed(camvid, tmp_path):
     assert len(outcome["class_IoU"]) == 11
     assert "randomness.seed=4" in outcome["command"]
     assert outcome["seconds"] > 0
+    assert outcome["command"].startswith("OMP_NUM_THREADS=1 python tools/train.py")
+    bfloat16 = computes_bfloat16("cuda" if torch.cuda.is_available() else "cpu")
+    assert outcome["precision"] == ("bfloat16" if bfloat16 else "float32")
 
     # Again: there is nothing to do.
     written = path.stat().st_mtime_ns
@@ -110,20 +121,36 @@ def test_a_run_is_recorded_then_skipped_and_resumed(camvid, tmp_path):
     again = json.loads(path.read_text())
     assert again | {"seconds": 0} == outcome | {"seconds": 0}
 
-    # With another config under the same name it is not the same run, either.
+    # Nor is it where its arithmetic differs, once it would go on.
+    origin = json.loads((folder / "origin.json").read_text())
+    other = json.dumps(origin | {"precision": "float16"})
+    (folder / "origin.json").write_text(other)
+    assert study(tmp_path, camvid, 2, "--seeds", "4").returncode == 0  # it is done
+    path.unlink()
+    done = study(tmp_path, camvid, 2, "--seeds", "4")
+    assert done.returncode != 0
+    assert "was begun in float16, and this machine computes" in one_line(done.stderr)
+    (folder / "origin.json").write_text(json.dumps(origin))
+
+    # How a run was logged does not matter, and how it was trained does.
     (config,) = folder.glob("*.py")
     text = config.read_text()
+    logged = "logger=dict(interval=1"
+    assert text.count(logged) == 1
+    config.write_text(text.replace(logged, "logger=dict(interval=7"))
+    assert study(tmp_path, camvid, 2, "--seeds", "4").returncode == 0
+    assert json.loads(path.read_text())["val_mIoU"] == outcome["val_mIoU"]
     assert text.count("weight_decay=0.05") == 1
     config.write_text(text.replace("weight_decay=0.05", "weight_decay=0.06"))
     done = study(tmp_path, camvid, 2, "--seeds", "4")
     assert done.returncode != 0
-    assert "with another optim_wrapper than" in " ".join(done.stderr.split())
+    assert "with another optim_wrapper than" in one_line(done.stderr)
 
 
 def test_a_run_that_fails_is_named(tmp_path):
     done = study(tmp_path, tmp_path / "nowhere", 1, "--seeds", "0")
     assert done.returncode != 0
-    message = " ".join(done.stderr.split())
+    message = one_line(done.stderr)
     assert "dy-r18-d16-seed0 ended with exit status 1" in message
     assert not [*tmp_path.glob("work/*/outcome.json")]
 
@@ -169,7 +196,7 @@ def test_a_missing_teacher_is_named_with_the_remedy(tmp_path, options, last):
         stderr=subprocess.PIPE, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode != 0
-    message = " ".join(done.stderr.split())
+    message = one_line(done.stderr)
     assert f"r18-d16-seed4/{last}, the teacher of dy-r18-d16-distilled" in message
     assert "--arms ResNet18 --seeds 4" in message
 
@@ -187,5 +214,5 @@ def test_what_a_killed_runner_left_is_not_trained_twice(camvid, tmp_path):
     finally:
         os.killpg(killed.pid, signal.SIGKILL)
     assert done.returncode != 0
-    message = " ".join(done.stderr.split())
+    message = one_line(done.stderr)
     assert "dy-r18-d16-seed4 is still being trained in" in message

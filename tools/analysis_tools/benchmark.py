@@ -6,8 +6,6 @@ needed. Both sides are treated alike: in inference batch norms are folded and th
 format is channels_last.
 """
 
-import shlex
-import sys
 from argparse import Namespace
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -23,17 +21,18 @@ from mmseg_dynet.analysis.benchmark import (
     Spread,
     draw_sweep,
     dynamic_shares,
+    forced,
     inference_call,
     onnxruntime_call,
     training_call,
 )
 from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.analysis.latency import time_alternating
-from mmseg_dynet.analysis.machine import describe_machine, peak_resident_memory
+from mmseg_dynet.analysis.machine import peak_resident_memory, provenance
 from mmseg_dynet.cli import at_least, config_parser
 from mmseg_dynet.deploy import optimize_for_inference
 from mmseg_dynet.files import write_figure, write_json
-from mmseg_dynet.ops import IMPLEMENTATIONS, force_implementation
+from mmseg_dynet.ops import IMPLEMENTATIONS
 from mmseg_dynet.subjects import (
     build_subject,
     is_paper_network,
@@ -150,17 +149,6 @@ def prepare_training(
     return training_call(model, x, num_classes, autocast)
 
 
-def forced(call: Callable, implementation: str | None) -> Callable:
-    if implementation is None:
-        return call
-
-    def forced_call() -> object:
-        with force_implementation(implementation):
-            return call()
-
-    return forced_call
-
-
 def peak_memory(name: str, shape: tuple, args: Namespace, side: str) -> int | None:
     """Bytes that a process needs which does nothing but two training steps."""
     set_threads(args)
@@ -254,13 +242,10 @@ def main():
     names["dynamic"] = args.config
     if args.train and args.feature_fusion:
         names[FEATURE_FUSION] = args.config
-    machine, command = describe_machine(), shlex.join(["python", *sys.argv])
-    records = [
-        measure(names, shape, args) | {"machine": machine, "command": command}
-        for shape in input_shapes(args)
-    ]
+    origin = provenance()
+    records = [measure(names, shape, args) | origin for shape in input_shapes(args)]
     print(table(records, list(names), args))
-    print(machine)
+    print(origin["machine"])
     if args.json is not None:
         write_json(args.json, records[0] if len(records) == 1 else records)
     if args.plot is not None:

@@ -15,7 +15,7 @@ from prettytable import PrettyTable
 from torch import Tensor
 
 from mmseg_dynet.analysis.latency import time_alternating
-from mmseg_dynet.analysis.machine import describe_machine
+from mmseg_dynet.analysis.machine import provenance
 from mmseg_dynet.cli import at_least
 from mmseg_dynet.files import write_json
 from mmseg_dynet.ops import conv2d_per_image, force_implementation
@@ -110,12 +110,11 @@ def main():
                     dict(layer=layer, format=format_name, train=train, chosen=chosen)
                     | {f"{name}_ms": t for name, t in times.items()}
                 )
-    machine = describe_machine()
+    origin = provenance()
     print(table)
-    print(machine)
+    print(origin["machine"])
     if args.json is not None:
-        report = {"machine": machine, "rows": rows}
-        write_json(args.json, report)
+        write_json(args.json, origin | {"rows": rows})
 
 
 if __name__ == "__main__":

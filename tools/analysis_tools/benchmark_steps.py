@@ -5,8 +5,6 @@ and batch norms, each line adds to the ones above it. All steps are timed in tur
 one image on a CPU.
 """
 
-import shlex
-import sys
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -17,13 +15,12 @@ from prettytable import PrettyTable
 from torch import Tensor, nn
 
 from mmseg_dynet import subjects
-from mmseg_dynet.analysis.benchmark import inference_call
+from mmseg_dynet.analysis.benchmark import forced, inference_call
 from mmseg_dynet.analysis.latency import time_alternating
-from mmseg_dynet.analysis.machine import describe_machine
+from mmseg_dynet.analysis.machine import provenance
 from mmseg_dynet.cli import at_least, config_parser
 from mmseg_dynet.deploy import fold_bn, optimize_for_inference
 from mmseg_dynet.files import write_json
-from mmseg_dynet.ops import force_implementation
 from mmseg_dynet.subjects import build_subject, subject_size
 
 FEATURE_FUSION = "feature maps fused (eq. 2)"
@@ -51,14 +48,6 @@ def parse_args():
     return parser.parse_args()
 
 
-def forced(implementation: str, call: Callable) -> Callable:
-    def forced_call() -> object:
-        with force_implementation(implementation):
-            return call()
-
-    return forced_call
-
-
 def common_steps(model: nn.Module, x: Tensor) -> dict[str, Callable]:
     last = x.to(memory_format=torch.channels_last)
     reordered = deepcopy(model).to(memory_format=torch.channels_last)
@@ -82,9 +71,9 @@ def dynamic_steps(model: nn.Module, x: Tensor) -> dict[str, Callable]:
     fast = optimize_for_inference(model)
     packed = optimize_for_inference(model, int8=True)
     return {
-        FEATURE_FUSION: forced("feature_fusion", common["as trained"]),
-        **{name: forced("grouped", call) for name, call in common.items()},
-        "predictors by columns": forced("grouped", inference_call(fast, last)),
+        FEATURE_FUSION: forced(common["as trained"], "feature_fusion"),
+        **{name: forced(call, "grouped") for name, call in common.items()},
+        "predictors by columns": forced(inference_call(fast, last), "grouped"),
         "small 1x1 layers as products": inference_call(fast, last),
         "int8 banks and predictors": inference_call(packed, last),
         COMPILED: inference_call(packed, last, True),
@@ -124,9 +113,7 @@ def main():
         "dynamic": args.config,
         "shape": list(x.shape),
         "steps": rows,
-        "machine": describe_machine(),
-        "command": shlex.join(["python", *sys.argv]),
-    }
+    } | provenance()
     print(record["machine"])
     if args.json is not None:
         write_json(args.json, record)

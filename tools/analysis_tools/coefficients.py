@@ -24,6 +24,7 @@ from mmseg_dynet.analysis.coefficients import (
     draw_coefficients,
     tabulate,
 )
+from mmseg_dynet.analysis.machine import provenance
 from mmseg_dynet.apis import build_model, spread
 from mmseg_dynet.cli import at_least, config_parser, load_config
 from mmseg_dynet.files import write_figure, write_json
@@ -69,7 +70,7 @@ def main():
         "checkpoint": args.checkpoint,
         "average": average(layers),
         "layers": {name: asdict(layer) for name, layer in layers.items()},
-    }
+    } | provenance()
     print(tabulate(report))
     if args.json is not None:
         write_json(args.json, report)

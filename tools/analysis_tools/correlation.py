@@ -28,6 +28,7 @@ from mmseg_dynet.analysis.correlation import (
     label,
     tabulate,
 )
+from mmseg_dynet.analysis.machine import provenance
 from mmseg_dynet.apis import build_model, spread
 from mmseg_dynet.cli import at_least, config_parser, load_config
 from mmseg_dynet.files import write_figure, write_json
@@ -106,7 +107,7 @@ def main():
         "bin_edges": BIN_EDGES,
         "paper_range": PAPER_RANGE,
         "networks": [record for record, _ in studies],
-    }
+    } | provenance()
     print(tabulate(report))
     print(BIN_LEGEND)
     if args.json is not None:

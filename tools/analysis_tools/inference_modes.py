@@ -18,6 +18,7 @@ from mmseg_dynet.analysis.inference_modes import (
     sliding_stride,
     tabulate,
 )
+from mmseg_dynet.analysis.machine import provenance
 from mmseg_dynet.apis import build_model, input_size
 from mmseg_dynet.cli import at_least, config_parser, load_config
 from mmseg_dynet.files import write_json
@@ -38,11 +39,11 @@ def parse_args():
     parser.add_argument(
         "--reuse",
         type=at_least(2),
-        nargs="+",
+        nargs="*",
         default=[2, 5, 10],
         metavar="N",
         help="keep kernels for N frames, images being frames in the order of their "
-        "files (default: 2 5 10)",
+        "files (default: 2 5 10); without a number, skip that",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results")
     return parser.parse_args()
@@ -73,7 +74,7 @@ def main():
             }
             for name, result in results.items()
         },
-    }
+    } | provenance()
     print(tabulate(report))
     if args.json is not None:
         write_json(args.json, report)

@@ -6,8 +6,6 @@ on this machine.
 """
 
 import re
-import shlex
-import sys
 from argparse import Namespace
 from itertools import product
 from pathlib import Path
@@ -16,7 +14,7 @@ import torch
 
 from mmseg_dynet.analysis.benchmark import Spread, training_call
 from mmseg_dynet.analysis.latency import time_alternating
-from mmseg_dynet.analysis.machine import describe_machine
+from mmseg_dynet.analysis.machine import provenance
 from mmseg_dynet.analysis.training_cost import (
     Activations,
     TrainingCost,
@@ -93,13 +91,7 @@ def parse_args():
 
 def default_configs() -> list[str]:
     """The configs of 80 000 iterations on Cityscapes, each beside its twins."""
-    found = [p for p in segmentor_configs(ROOT) if "-80k_cityscapes-" in p.stem]
-    return [str(path) for path in sorted(found, key=beside_its_twins)]
-
-
-def beside_its_twins(path: Path) -> tuple[str, str, str]:
-    network = path.stem.removeprefix("fix-").removeprefix("dy-")
-    return path.parent.name, network, path.stem
+    return [str(p) for p in segmentor_configs(ROOT) if "-80k_cityscapes-" in p.stem]
 
 
 def images_of_a_step(path: str) -> int:
@@ -161,7 +153,7 @@ def measure(args: Namespace) -> tuple[list[dict], str, str]:
         calls[f"{side} {[*x.shape]}"] = training_call(model, x, num_classes)
     seconds = time_alternating(calls, args.repeats, warmup=1)
 
-    how = {"machine": describe_machine(), "command": shlex.join(["python", *sys.argv])}
+    origin = provenance()
     records = []
     for batch, *size in TIMED:
         record = paths | {"shape": [batch, 3, *size]}
@@ -173,7 +165,7 @@ def measure(args: Namespace) -> tuple[list[dict], str, str]:
         record["ratio"] = record["static_ms"] / record["dynamic_ms"]
         record["mac_ratio"] = record["static_macs"] / record["dynamic_macs"]
         record["mac_ratio_reached"] = record["ratio"] / record["mac_ratio"]
-        records.append(record | how)
+        records.append(record | origin)
     table = render_step_times(records, *EXTRAPOLATED)
     print(table)
     return records, TIMES_BLOCK, table

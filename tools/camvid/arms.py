@@ -1,9 +1,10 @@
-"""The arms of the CamVid study: what is trained, from how many seeds."""
+"""The arms of the CamVid study: what is trained, from how many seeds, filed where."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-RESULTS = "benchmarks/camvid"
-REPEATS = "repeats"  # there: outcomes of the same runs on another kind of machine
+RESULTS = Path("benchmarks/camvid")  # relative to the root of the repository
+WORK_DIRS = Path("work_dirs/camvid")
 OUTCOME = "outcome.json"  # of a run, in its work dir
 
 
@@ -28,10 +29,9 @@ class Arm:
         """Path of its config, relative to the root of the repository."""
         return f"configs/fcn/{self.network}_1xb4-2k_camvid-240x320.py"
 
-    @property
-    def file_name(self) -> str:
-        """How its files are called."""
-        return self.network.replace("_fcn", "")
+    def file_name(self, seed: int) -> str:
+        """How the files of its run from a seed are called."""
+        return f"{self.network.replace('_fcn', '')}-seed{seed}"
 
 
 ARMS = {
@@ -48,3 +48,5 @@ ARMS = {
     "Dy-ResNet50": Arm("dy-r50-d16_fcn", "ResNet50"),
     "Fix-ResNet50": Arm("fix-r50-d16_fcn", "ResNet50"),
 }
+# Those that are trained from several seeds, and looked into.
+STATIC, DYNAMIC, CONTROL = MAIN_ARMS = ("ResNet18", "Dy-ResNet18", "Fix-ResNet18")

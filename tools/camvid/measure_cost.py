@@ -4,8 +4,6 @@ An image is taken as in the test, in windows, one after the other, and as a whol
 arms take turns, with folded norms and in channels_last.
 """
 
-import shlex
-import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -19,7 +17,7 @@ from torch import nn
 from mmseg_dynet.analysis.benchmark import inference_call
 from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.analysis.latency import time_alternating
-from mmseg_dynet.analysis.machine import describe_machine
+from mmseg_dynet.analysis.machine import provenance
 from mmseg_dynet.analysis.study import Cost
 from mmseg_dynet.apis import build_model, windows_shape
 from mmseg_dynet.cli import at_least, load_config
@@ -34,7 +32,7 @@ def parse_args():
     parser.add_argument("--threads", type=at_least(1), default=2, help="default: 2")
     parser.add_argument("--repeats", type=at_least(1), default=20, help="default: 20")
     parser.add_argument(
-        "--json", type=Path, default=Path(RESULTS, "cost.json"), metavar="FILE"
+        "--json", type=Path, default=RESULTS / "cost.json", metavar="FILE"
     )
     return parser.parse_args()
 
@@ -80,9 +78,7 @@ def main():
     report = {
         "arms": {name: asdict(cost) for name, cost in costs.items()},
         "image_size": IMAGE_SIZE,
-        "machine": describe_machine(),
-        "command": shlex.join(["python", *sys.argv]),
-    }
+    } | provenance()
     write_json(args.json, report)
 
 

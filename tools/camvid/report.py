@@ -1,15 +1,17 @@
 """Gather the outcomes of the CamVid study; write its tables, plots and metafile.
 
-Outcomes of runs in --work-dirs are copied to benchmarks/camvid/, those of the same runs
-trained again elsewhere, in --repeats, to benchmarks/camvid/repeats/. Everything is
-written from what is there then.
+Outcomes of runs in --work-dirs are copied to benchmarks/camvid/PRECISION/, by what the
+machine computed in: results of different machines are not put into one table.
+Everything is written from what is there then.
 """
 
 import json
 from argparse import ArgumentParser
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from arms import ARMS, OUTCOME, REPEATS, RESULTS
+from arms import ARMS, DYNAMIC, MAIN_ARMS, OUTCOME, RESULTS, WORK_DIRS
 from mmengine.fileio import dump
 from prettytable import PrettyTable, TableStyle
 
@@ -25,25 +27,59 @@ from mmseg_dynet.analysis.study import (
     model_entry,
     modes_table,
     read_outcomes,
-    repeats_table,
+    windows_table,
 )
 from mmseg_dynet.files import replacing, write_figure
 from mmseg_dynet.markdown import update_block
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS_DIR = ROOT / RESULTS
-REPEATS_DIR = RESULTS_DIR / REPEATS
 README = ROOT / "README.md"
 DOCUMENT = ROOT / "docs/camvid.md"
 IMAGES = ROOT / "docs/images"
 METAFILE = ROOT / "configs/fcn/metafile.yml"
-MAIN_ARMS = ("ResNet18", "Dy-ResNet18", "Fix-ResNet18")  # of the README's table
-# What analyze.sh writes for seed 0 of two networks.
+# What analyze.py finds in the networks of seed 0.
 FINDINGS = {"coefficients": coefficients.tabulate, "correlation": correlation.tabulate}
+TWINS = {name: arm.static_twin for name, arm in ARMS.items()}
 
 
-def read_json(name: str) -> dict:
-    return json.loads((RESULTS_DIR / f"{name}.json").read_text("utf-8"))
+@dataclass(frozen=True)
+class Results:
+    """What was found in one precision, by arm, in the order of ARMS.
+
+    Attributes:
+        outcomes: Of training.
+        modes: What analyze.py found in each seed's modes of inference.
+        windows: The same of seed 0, in windows of each size, the training crop first.
+    """
+
+    outcomes: dict[str, list[Outcome]]
+    modes: dict[str, list[dict]]
+    windows: dict[str, list[dict]]
+
+    @classmethod
+    def read(cls, precision: str) -> "Results":
+        folder = ROOT / RESULTS / precision
+        found = read_outcomes(folder)
+        modes, windows = {}, {}
+        for name, arm in ARMS.items():
+            names = map(arm.file_name, range(arm.num_seeds))
+            modes[name] = read_all(folder / f"modes/{stem}.json" for stem in names)
+            crop = folder / f"modes/{arm.file_name(0)}.json"
+            others = sorted(folder.glob(f"windows/{arm.file_name(0)}-*.json"))
+            windows[name] = read_all([crop, *others])
+        return cls(
+            {name: found[name] for name in ARMS if name in found},
+            {name: reports for name, reports in modes.items() if reports},
+            {name: reports for name, reports in windows.items() if reports},
+        )
+
+
+def read_all(paths: Iterable[Path]) -> list[dict]:
+    return [read_json(path) for path in paths if path.is_file()]
+
+
+def read_json(path: Path) -> dict:
+    return json.loads(path.read_text("utf-8"))
 
 
 def as_markdown(table: PrettyTable) -> str:
@@ -53,94 +89,82 @@ def as_markdown(table: PrettyTable) -> str:
 
 def read_costs() -> tuple[dict[str, Cost], str]:
     """The cost of each arm, and the machine that it was measured on."""
-    report = read_json("cost")
+    report = read_json(ROOT / RESULTS / "cost.json")
     costs = {name: Cost(**values) for name, values in report["arms"].items()}
     return costs, report["machine"]
 
 
-def read_arms(folder: Path = RESULTS_DIR) -> dict[str, list[Outcome]]:
-    """The outcomes of the arms that are trained, in the order of ARMS."""
-    found = read_outcomes(folder)
-    return {name: found[name] for name in ARMS if name in found}
-
-
-def describe_repeats() -> str:
-    """The table of the runs that were trained again, and where that was."""
-    repeats = read_arms(REPEATS_DIR)
-    machines = sorted({o.machine for outcomes in repeats.values() for o in outcomes})
-    return f"{repeats_table(read_arms(), repeats)}\n\nAgain: {'; '.join(machines)}."
-
-
-def read_modes(folder: Path = RESULTS_DIR) -> dict[str, list[dict]]:
-    """What analyze.sh found of each seed's modes of inference, by arm."""
-    reports = {}
-    for name in MAIN_ARMS:
-        files = sorted(folder.glob(f"modes/{ARMS[name].file_name}-seed*.json"))
-        if files:
-            reports[name] = [json.loads(path.read_text("utf-8")) for path in files]
-    return reports
+def read_results() -> dict[str, Results]:
+    """The results in each precision."""
+    return {p: Results.read(p) for p in ("bfloat16", "float32")}
 
 
 def blocks() -> dict[tuple[Path, str], str]:
     """The generated blocks, by the documents that they are in and their names."""
-    outcomes, (costs, machine) = read_arms(), read_costs()
-    twins = {name: arm.static_twin for name, arm in ARMS.items()}
-    modes = read_modes()
-    main_costs = {name: costs[name] for name in MAIN_ARMS}
-    all_arms = arms_table(outcomes, costs, twins, modes)
-    main_arms = arms_table(outcomes, main_costs, twins, modes)
-    findings = {name: tabulate(read_json(name)) for name, tabulate in FINDINGS.items()}
-    return {
-        (README, "camvid-arms"): main_arms,
-        (DOCUMENT, "camvid-arms"): f"{all_arms}\n\nMilliseconds: {machine}.",
-        (DOCUMENT, "camvid-classes"): classes_table(outcomes),
-        (DOCUMENT, "camvid-differences"): differences_table(modes, "Dy-ResNet18"),
-        (DOCUMENT, "camvid-modes"): modes_table(modes),
-        (DOCUMENT, "camvid-repeats"): describe_repeats(),
-        (DOCUMENT, "camvid-repeats-modes"): modes_table(read_modes(REPEATS_DIR)),
-        **{(DOCUMENT, f"camvid-{n}"): as_markdown(t) for n, t in findings.items()},
+    results, (costs, machine) = read_results(), read_costs()
+    bfloat16, float32 = results["bfloat16"], results["float32"]
+    main_arms = {name: bfloat16.outcomes[name] for name in MAIN_ARMS}
+    summary = arms_table(main_arms, costs, TWINS, bfloat16.modes)
+    measured = f"Milliseconds: {machine}."
+    found = {
+        "differences": differences_table(bfloat16.modes, DYNAMIC),
+        "windows": windows_table(float32.windows),
+    }
+    for precision, of_precision in results.items():
+        outcomes, modes = of_precision.outcomes, of_precision.modes
+        arms = arms_table(outcomes, costs, TWINS, modes)
+        found[f"arms-{precision}"] = f"{arms}\n\n{measured}"
+        found[f"classes-{precision}"] = classes_table(outcomes)
+        found[f"modes-{precision}"] = modes_table(modes)
+    for name, tabulate in FINDINGS.items():
+        report = read_json(ROOT / RESULTS / "float32" / f"{name}.json")
+        found[name] = as_markdown(tabulate(report))
+    return {(README, "camvid-arms"): f"{summary}\n\n{measured}"} | {
+        (DOCUMENT, f"camvid-{name}"): block for name, block in found.items()
     }
 
 
 def models() -> list[dict]:
-    """The entries of the metafile."""
-    return [model_entry(outcomes) for outcomes in read_arms().values()]
+    """The entries of the metafile: of each arm the results that have most seeds."""
+    outcomes = [results.outcomes for results in read_results().values()]
+    found = {arm: max((o.get(arm, []) for o in outcomes), key=len) for arm in ARMS}
+    return [model_entry(runs) for runs in found.values() if runs]
 
 
 def parse_args():
     parser = ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--work-dirs", type=Path, default=ROOT / "work_dirs/camvid", metavar="DIR",
-        help="where train_arms.py trained (default: work_dirs/camvid)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--repeats", type=Path, default=ROOT / "work_dirs/repeats", metavar="DIR",
-        help="where it trained runs again, on another kind of machine: to compare "
-        "with, not to put in their place (default: work_dirs/repeats)",
+        "--work-dirs", type=Path, default=ROOT / WORK_DIRS, metavar="DIR",
+        help=f"where train_arms.py trained (default: {WORK_DIRS})",
     )  # fmt: skip
     return parser.parse_args()
 
 
-def gather(work_dirs: Path, results: Path) -> None:
+def gather(work_dirs: Path) -> None:
     for path in work_dirs.glob(f"*/{OUTCOME}"):
         outcome = Outcome.read(path)
         if outcome.arm in ARMS:
-            name = f"{ARMS[outcome.arm].file_name}-seed{outcome.seed}.json"
-            outcome.write(results / name)
+            name = ARMS[outcome.arm].file_name(outcome.seed)
+            outcome.write(ROOT / RESULTS / outcome.precision / f"{name}.json")
+
+
+def draw(precision: str, results: Results) -> None:
+    costs, _ = read_costs()
+    over_cost = draw_accuracy_over_cost(results.outcomes, costs, results.modes)
+    write_figure(IMAGES / f"camvid-cost-{precision}.png", over_cost)
+    curves = draw_curves(results.outcomes)
+    write_figure(IMAGES / f"camvid-curves-{precision}.png", curves)
 
 
 def main():
     args = parse_args()
-    gather(args.work_dirs, RESULTS_DIR)
-    gather(args.repeats, REPEATS_DIR)
+    gather(args.work_dirs)
     for (document, name), content in blocks().items():
         update_block(document, name, content)
     with replacing(METAFILE) as partial:
         dump({"Models": models()}, partial, file_format="yaml", sort_keys=False)
-    outcomes, (costs, _) = read_arms(), read_costs()
-    cost_plot = draw_accuracy_over_cost(outcomes, costs, read_modes())
-    write_figure(IMAGES / "camvid-cost.png", cost_plot)
-    write_figure(IMAGES / "camvid-curves.png", draw_curves(outcomes))
+    for precision, results in read_results().items():
+        draw(precision, results)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ from time import sleep
 from typing import TextIO
 
 import torch
-from arms import ARMS, OUTCOME
+from arms import ARMS, OUTCOME, WORK_DIRS
 from mmengine.config import Config
+from mmengine.device import get_device
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -33,11 +34,15 @@ from mmseg_dynet.analysis.machine import describe_machine
 from mmseg_dynet.analysis.outcome import Outcome, read_log, summarize
 from mmseg_dynet.cli import at_least, config_parser, load_config
 from mmseg_dynet.files import write_json
+from mmseg_dynet.optim import computes_bfloat16
 
-WORK_DIRS = Path("work_dirs/camvid")
-ORIGIN = "origin.json"  # in a work dir: its command, the commit, the machine
+ORIGIN = "origin.json"  # in a work dir: command, commit, machine, precision
 LOCK = "lock"  # in a work dir: held by its training for as long as it lives
 POLL_SECONDS = 5
+# Entries of a config that change no weights; --resume sets the first two.
+WITHOUT_EFFECT = {
+    "load_from", "resume", "log_level", "log_processor", "vis_backends", "visualizer"
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        return f"{ARMS[self.arm].file_name}-seed{self.seed}"
+        return ARMS[self.arm].file_name(self.seed)
 
     @property
     def config(self) -> str:
@@ -113,6 +118,10 @@ def work_dir(run: Run, args: Namespace) -> Path:
     return args.work_dirs / run.name
 
 
+def is_done(run: Run, args: Namespace) -> bool:
+    return (work_dir(run, args) / OUTCOME).is_file()
+
+
 def last_checkpoint(run: Run, args: Namespace) -> Path:
     """The weights that a run ends with."""
     return work_dir(run, args) / f"iter_{max_iters(run, args)}.pth"
@@ -139,37 +148,67 @@ def full_command(run: Run, args: Namespace) -> str:
     return f"OMP_NUM_THREADS={args.threads} {shlex.join(command(run, args))}"
 
 
-def read_origin(run: Run, args: Namespace) -> dict[str, str] | None:
-    """What the run was first started with, or None if it never was.
+def precision(run: Run, args: Namespace) -> str:
+    """What a run computes in on this machine."""
+    wrapper = load_with_options(run, args.cfg_options).optim_wrapper
+    if wrapper.type != "BFloat16OptimWrapper":
+        raise ValueError(
+            f"optim_wrapper.type={wrapper.type} must be BFloat16OptimWrapper in the "
+            "CamVid study, which computes in bfloat16 where the device can"
+        )
+    device = torch.device(get_device()).type
+    bfloat16 = wrapper.get("emulate", False) or computes_bfloat16(device)
+    return "bfloat16" if bfloat16 else "float32"
 
-    Raises:
-        ValueError: It was another command, or the config has changed since.
-    """
+
+def read_origin(run: Run, args: Namespace) -> dict[str, str] | None:
+    """What the run was first started with, or None if it never was."""
     path = work_dir(run, args) / ORIGIN
-    if not path.is_file():
-        return None
-    origin = json.loads(path.read_text("utf-8"))
-    wanted = full_command(run, args)
+    return json.loads(path.read_text("utf-8")) if path.is_file() else None
+
+
+def check_origin(run: Run, args: Namespace) -> None:
+    """Raise a ValueError if a work dir was begun by another command, or in another way.
+
+    A run that is over may have been trained in another precision than the machine's.
+    """
+    origin, wanted = read_origin(run, args), full_command(run, args)
+    if origin is None:
+        return
     if origin["command"] != wanted:
         raise ValueError(
-            f"{path.parent} was begun by\n  {origin['command']}\nand not by\n  "
-            f"{wanted}\nName another folder with --work-dirs"
+            f"{work_dir(run, args)} was begun by\n  {origin['command']}\nand not by\n"
+            f"  {wanted}\nName another folder with --work-dirs"
         )
+    if not is_done(run, args) and origin["precision"] != precision(run, args):
+        raise ValueError(
+            f"{work_dir(run, args)} was begun in {origin['precision']}, and this "
+            f"machine computes in {precision(run, args)}. Name another folder with "
+            "--work-dirs"
+        )
+
+
+def check_config(run: Run, args: Namespace) -> None:
+    """Raise a ValueError if a run was trained with another config than there is now."""
     # The training leaves the config that it has read, without its bases.
-    used = path.with_name(Path(run.config).name)
-    if used.is_file():
-        before, now = Config.fromfile(used), load_with_options(run, options(run, args))
-        changed = sorted(
-            key
-            for key in now.keys() - {"load_from", "resume"}  # set by --resume
-            if before.get(key) != now[key]
+    used = work_dir(run, args) / Path(run.config).name
+    if not used.is_file():
+        return
+    before = what_matters(Config.fromfile(used))
+    after = what_matters(load_with_options(run, options(run, args)))
+    changed = sorted(key for key in after if before.get(key) != after[key])
+    if changed:
+        raise ValueError(
+            f"{used} was trained with another {', '.join(changed)} than "
+            f"{run.config} has now. Name another folder with --work-dirs"
         )
-        if changed:
-            raise ValueError(
-                f"{used} was trained with another {', '.join(changed)} than "
-                f"{run.config} has now. Name another folder with --work-dirs"
-            )
-    return origin
+
+
+def what_matters(cfg: Config) -> dict:
+    """The entries of a config that weights depend on."""
+    entries = {key: cfg[key] for key in cfg.keys() - WITHOUT_EFFECT}
+    hooks = {k: hook for k, hook in cfg.default_hooks.items() if k != "logger"}
+    return entries | {"default_hooks": hooks}
 
 
 def list_runs(args: Namespace) -> list[Run]:
@@ -177,20 +216,17 @@ def list_runs(args: Namespace) -> list[Run]:
 
     Raises:
         FileNotFoundError: The teacher of one is neither among them nor trained.
-        ValueError: The work dir of one is another's.
+        ValueError: The work dir of one is another's, or it would not go on as it began.
     """
     asked = [
         Run(arm, seed)
         for arm in args.arms
         for seed in args.seeds or range(ARMS[arm].num_seeds)
     ]
-    runs = [
-        run
-        for run in dict.fromkeys(asked)
-        if not (work_dir(run, args) / OUTCOME).is_file()
-    ]
     for run in asked:
-        read_origin(run, args)
+        check_origin(run, args)
+        check_config(run, args)
+    runs = [run for run in dict.fromkeys(asked) if not is_done(run, args)]
     for run in runs:
         if run.teacher is None or run.teacher in runs:
             continue
@@ -256,6 +292,7 @@ class Job:
                 "command": full_command(run, args),
                 "commit": git_commit(),
                 "machine": describe_machine(),
+                "precision": precision(run, args),
             }
             write_json(self.work_dir / ORIGIN, origin)
         # Written before the last validation: a run that was killed in it has to get
