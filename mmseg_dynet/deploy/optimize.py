@@ -34,4 +34,5 @@ def optimize_for_inference(model: nn.Module, int8: bool = False) -> nn.Module:
         for predictor in predictors:
             for linear in predictor.children():
                 linear.weight.data = linear.weight.data.t().contiguous().t()
-    return model.eval()
+    model.eval()  # what is new as well
+    return model
