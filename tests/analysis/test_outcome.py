@@ -49,7 +49,7 @@ def test_a_run_that_has_not_ended_has_no_summary(work_dir, tmp_path):
 
 
 def test_an_outcome_is_read_as_it_was_written(work_dir, tmp_path):
-    outcome = Outcome("Dy", "dy.py", 0, "abc", precision="float32", machine="m", command="c",
-                      **summarize(work_dir, 5))  # fmt: skip
+    origin = dict(commit="abc", precision="float32", machine="m", command="c")
+    outcome = Outcome("Dy", "dy.py", 0, **origin, **summarize(work_dir, 5))
     outcome.write(tmp_path / "new/outcome.json")
     assert Outcome.read(tmp_path / "new/outcome.json") == outcome
