@@ -13,11 +13,12 @@ import pytest
 from mmseg_dynet.analysis.outcome import Outcome
 
 ROOT = Path(__file__).parents[2]
-NAMES = {
+MAIN = {
     "ResNet18": "r18-d16",
     "Dy-ResNet18": "dy-r18-d16",
     "Fix-ResNet18": "fix-r18-d16",
 }
+NAMES = MAIN | {"Dy-ResNet50": "dy-r50-d16"}
 
 
 @pytest.fixture
@@ -58,6 +59,10 @@ def started(monkeypatch, tmp_path):
     return commands
 
 
+def results_of(name: str) -> Path:
+    return Path(f"benchmarks/camvid/float32/modes/{name}-seed0.json")
+
+
 def analyze(load, monkeypatch, work_dirs: Path) -> None:
     tool = load("analyze")
     monkeypatch.setattr("sys.argv", ["analyze.py", "--work-dirs", str(work_dirs)])
@@ -66,15 +71,19 @@ def analyze(load, monkeypatch, work_dirs: Path) -> None:
 
 def test_each_network_is_analysed_once(load, monkeypatch, started, tmp_path):
     work_dirs = tmp_path / "work"
-    checkpoints = [train(work_dirs, arm) for arm in NAMES]
+    checkpoints = {arm: train(work_dirs, arm) for arm in NAMES}
     train(work_dirs, "Dy-ResNet18", seed=1)
     analyze(load, monkeypatch, work_dirs)
     tools = [Path(words[0]).stem for words in started]
-    # Three networks in four kinds of windows each, and the second seed in its own.
-    assert tools.count("inference_modes") == 3 * 4 + 1
+    # Three networks in four kinds of windows each; the others in their own.
+    assert tools.count("inference_modes") == 3 * 4 + 2
     assert tools.count("coefficients") == tools.count("correlation") == 1
     results = tmp_path / "benchmarks/camvid/float32"
-    assert len([*results.glob("modes/*.json")]) == 4
+    assert len([*results.glob("modes/*.json")]) == 5
+    (kept,) = (words for words in started if str(results_of("dy-r18-d16")) in words)
+    assert kept[-5:] == ["--reuse", "2", "5", "10", "101"]
+    (plain,) = (words for words in started if str(results_of("dy-r50-d16")) in words)
+    assert plain[-1] == "--reuse"
     assert (results / "windows/r18-d16-seed0-240x480.json").is_file()
     (correlation,) = (w for w in started if Path(w[0]).stem == "correlation")
     assert [w for w in correlation if w.endswith(".pth")] == [
@@ -89,7 +98,7 @@ def test_each_network_is_analysed_once(load, monkeypatch, started, tmp_path):
 
     # The control is trained anew: whatever it is a part of is analysed anew.
     started.clear()
-    control = checkpoints[-1]
+    control = checkpoints["Fix-ResNet18"]
     later = (results / "correlation.json").stat().st_mtime + 10
     os.utime(control, (later, later))
     analyze(load, monkeypatch, work_dirs)

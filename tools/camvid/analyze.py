@@ -93,11 +93,15 @@ def analyze(
 
 
 def analyze_modes(network: Network) -> None:
-    """In windows and on whole images; from the first seed, in other windows, too."""
+    """In windows and on whole images; main arms also with kernels kept.
+
+    And those of the first seed in windows of other sizes.
+    """
     folder, name = network.results, network.name
-    json = folder / f"modes/{name}.json"
-    analyze("inference_modes", [network], json, "--reuse", *KEPT_FOR)
-    if network.outcome.seed == 0:
+    is_main = network.outcome.arm in MAIN_ARMS
+    json, frames = folder / f"modes/{name}.json", KEPT_FOR if is_main else ()
+    analyze("inference_modes", [network], json, "--reuse", *frames)
+    if is_main and network.outcome.seed == 0:
         for height, width in WINDOWS:
             json = folder / f"windows/{name}-{height}x{width}.json"
             crop = ("--crop", str(height), str(width))
@@ -122,9 +126,8 @@ def compare(networks: list[Network], picture: Path) -> None:
 def main():
     args = parse_args()
     networks = find_networks(args.work_dirs)
-    for (arm, _), network in networks.items():
-        if arm in MAIN_ARMS:
-            analyze_modes(network)
+    for network in networks.values():
+        analyze_modes(network)
     if (DYNAMIC, 0) in networks:
         analyze_coefficients(networks[DYNAMIC, 0])
     if all((arm, 0) in networks for arm in MAIN_ARMS):

@@ -104,18 +104,22 @@ def blocks() -> dict[tuple[Path, str], str]:
     results, (costs, machine) = read_results(), read_costs()
     bfloat16, float32 = results["bfloat16"], results["float32"]
     main_arms = {name: bfloat16.outcomes[name] for name in MAIN_ARMS}
+    main_modes = {
+        precision: {name: of_precision.modes[name] for name in MAIN_ARMS}
+        for precision, of_precision in results.items()
+    }
     summary = arms_table(main_arms, costs, TWINS, bfloat16.modes)
     measured = f"Milliseconds: {machine}."
     found = {
-        "differences": differences_table(bfloat16.modes, DYNAMIC),
+        "differences": differences_table(main_modes["bfloat16"], DYNAMIC),
         "windows": windows_table(float32.windows),
     }
     for precision, of_precision in results.items():
-        outcomes, modes = of_precision.outcomes, of_precision.modes
-        arms = arms_table(outcomes, costs, TWINS, modes)
+        outcomes = of_precision.outcomes
+        arms = arms_table(outcomes, costs, TWINS, of_precision.modes)
         found[f"arms-{precision}"] = f"{arms}\n\n{measured}"
         found[f"classes-{precision}"] = classes_table(outcomes)
-        found[f"modes-{precision}"] = modes_table(modes)
+        found[f"modes-{precision}"] = modes_table(main_modes[precision])
     for name, tabulate in FINDINGS.items():
         report = read_json(ROOT / RESULTS / "float32" / f"{name}.json")
         found[name] = as_markdown(tabulate(report))
