@@ -65,7 +65,7 @@ def forced(
 
     Args:
         call: Without arguments.
-        implementation: One of :data:`mmseg_dynet.ops.IMPLEMENTATIONS`, or None for
+        implementation: As in :func:`mmseg_dynet.ops.force_implementation`, or None for
             those that the library chooses.
     """
     if implementation is None:
