@@ -66,7 +66,7 @@ class Results:
             modes[name] = read_all(folder / f"modes/{stem}.json" for stem in names)
             crop = folder / f"modes/{arm.file_name(0)}.json"
             others = sorted(folder.glob(f"windows/{arm.file_name(0)}-*.json"))
-            windows[name] = read_all([crop, *others])
+            windows[name] = read_all([crop, *others]) if others else []
         return cls(
             {name: found[name] for name in ARMS if name in found},
             {name: reports for name, reports in modes.items() if reports},
@@ -104,22 +104,19 @@ def blocks() -> dict[tuple[Path, str], str]:
     results, (costs, machine) = read_results(), read_costs()
     bfloat16, float32 = results["bfloat16"], results["float32"]
     main_arms = {name: bfloat16.outcomes[name] for name in MAIN_ARMS}
-    main_modes = {
-        precision: {name: of_precision.modes[name] for name in MAIN_ARMS}
-        for precision, of_precision in results.items()
-    }
+    main_modes = {name: bfloat16.modes[name] for name in MAIN_ARMS}
     summary = arms_table(main_arms, costs, TWINS, bfloat16.modes)
     measured = f"Milliseconds: {machine}."
     found = {
-        "differences": differences_table(main_modes["bfloat16"], DYNAMIC),
+        "differences": differences_table(main_modes, DYNAMIC),
         "windows": windows_table(float32.windows),
     }
     for precision, of_precision in results.items():
-        outcomes = of_precision.outcomes
-        arms = arms_table(outcomes, costs, TWINS, of_precision.modes)
+        outcomes, modes = of_precision.outcomes, of_precision.modes
+        arms = arms_table(outcomes, costs, TWINS, modes)
         found[f"arms-{precision}"] = f"{arms}\n\n{measured}"
         found[f"classes-{precision}"] = classes_table(outcomes)
-        found[f"modes-{precision}"] = modes_table(main_modes[precision])
+        found[f"modes-{precision}"] = modes_table(modes)
     for name, tabulate in FINDINGS.items():
         report = read_json(ROOT / RESULTS / "float32" / f"{name}.json")
         found[name] = as_markdown(tabulate(report))
