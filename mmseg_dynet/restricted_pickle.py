@@ -135,7 +135,7 @@ def _tensor(
     """``torch._utils._rebuild_tensor`` and ``_rebuild_tensor_v2``, without hooks."""
     if metadata:
         raise NotAllowed("a tensor that is a conjugate or negative view")
-    # torch would enlarge the storage, and leave views of it without memory.
+    # torch would try to enlarge the storage.
     if _reach(offset, size, stride) * storage.dtype.itemsize > _num_bytes(storage):
         raise pickle.UnpicklingError("a tensor reaches out of its storage")
     tensor = torch._utils._rebuild_tensor(storage, offset, size, stride)
