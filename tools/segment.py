@@ -21,7 +21,7 @@ from torch import nn
 from mmseg_dynet.analysis.gallery import colorize
 from mmseg_dynet.apis import build_model
 from mmseg_dynet.cli import at_least, config_parser, load_config
-from mmseg_dynet.deploy import KernelReuse
+from mmseg_dynet.deploy.kernel_reuse import KernelReuse, check_whole_frames
 from mmseg_dynet.files import replacing
 
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -232,6 +232,12 @@ def segment_video(path: Path, out: Path, paint: Callable[[Frame], Frame]) -> int
             raise ValueError(f"{path} has no frame that can be read: is it whole?")
         writer.release()
         check_written(partial, count)
+        if total is not None and count < total:
+            print(
+                f"warning: {path} announces {total} frames, of which {count} could be "
+                "read: is it whole?",
+                file=sys.stderr,
+            )
     return count
 
 
@@ -240,7 +246,8 @@ def painter(
 ) -> Callable[[Frame], Frame]:
     def paint(frame: Frame) -> Frame:
         labels = inference_model(model, frame).pred_sem_seg.data[0].cpu().numpy()
-        colors = colorize(labels, palette)[..., ::-1]
+        # Of one logit for two classes the host makes floats.
+        colors = colorize(labels.astype(np.uint8), palette)[..., ::-1]
         return np.round(opacity * colors + (1 - opacity) * frame).astype(np.uint8)
 
     return paint
@@ -261,11 +268,8 @@ def segment(
         write_image(args.out, paint(read_image(args.input)))
         return 1
     every = args.keep_kernels
-    if every is not None and model.test_cfg.get("mode") == "slide":
-        raise ValueError(
-            "--keep-kernels with a config that tests in windows, which would all get "
-            "the kernels of the last: add --cfg-options model.test_cfg.mode=whole"
-        )
+    if every is not None:
+        check_whole_frames(model)
     with nullcontext() if every is None else KernelReuse(model, every):
         return segment_video(args.input, args.out, paint)
 

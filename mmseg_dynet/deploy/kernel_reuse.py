@@ -107,6 +107,15 @@ class KernelReuse:
         self.is_key_frame = self._age == 0
 
 
+def check_whole_frames(model: nn.Module) -> None:
+    """Raise a ValueError if this is a segmentor that cuts frames into windows."""
+    if getattr(model, "test_cfg", {}).get("mode") == "slide":
+        raise ValueError(
+            "kernels are to be kept, and the config tests in windows, which would all "
+            "get those of the last: add --cfg-options model.test_cfg.mode=whole"
+        )
+
+
 class _Coefficients:
     """What a predictor runs instead: a prediction on key frames, else nothing."""
 

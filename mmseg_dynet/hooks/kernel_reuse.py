@@ -3,8 +3,9 @@
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
-from mmseg_dynet.deploy.kernel_reuse import KernelReuse
+from mmseg_dynet.deploy.kernel_reuse import KernelReuse, check_whole_frames
 
 from .unwrap import unwrapped_model
 
@@ -32,7 +33,9 @@ class KernelReuseHook(Hook):
         every: As in KernelReuse.
 
     Raises:
-        ValueError: When testing begins: ``every`` is below 1, or the test augments.
+        ValueError: When testing begins: ``every`` is below 1, the test augments, the
+            loader gives several frames at a time, or the segmentor cuts frames into
+            windows.
     """
 
     def __init__(self, every: int) -> None:
@@ -40,6 +43,19 @@ class KernelReuseHook(Hook):
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Begin with a key frame."""
+        self._begin(runner, runner.val_dataloader)
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Begin with a key frame."""
+        self._begin(runner, runner.test_dataloader)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Leave the model as it was."""
+        self._reuse.remove()
+
+    after_test_epoch = after_val_epoch
+
+    def _begin(self, runner: Runner, frames: DataLoader) -> None:
         model = unwrapped_model(runner)
         if isinstance(model, BaseTTAModel):
             raise ValueError(
@@ -47,11 +63,11 @@ class KernelReuseHook(Hook):
                 "none is the next frame of the other: leave out --tta, or "
                 "KernelReuseHook"
             )
+        if frames.batch_size != 1:
+            raise ValueError(
+                f"the loader gives {frames.batch_size} frames at a time, of which each "
+                "would get the kernels of another: set val_dataloader.batch_size=1 and "
+                "test_dataloader.batch_size=1"
+            )
+        check_whole_frames(model)
         self._reuse = KernelReuse(model, self.every)
-
-    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        """Leave the model as it was."""
-        self._reuse.remove()
-
-    before_test_epoch = before_val_epoch
-    after_test_epoch = after_val_epoch

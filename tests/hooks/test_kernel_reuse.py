@@ -64,12 +64,17 @@ def test_kernels_are_kept_while_the_test_tool_runs(synthetic_streets, tmp_path):
     assert same_as == [[True] * 4, [True, False, False, True]]
 
 
+def runner_of(model: nn.Module, batch_size: int = 1) -> SimpleNamespace:
+    loader = SimpleNamespace(batch_size=batch_size)
+    return SimpleNamespace(model=model, val_dataloader=loader, test_dataloader=loader)
+
+
 @pytest.mark.parametrize("loop", ["val", "test"])
 def test_kernels_are_kept_in_each_loop_of_a_wrapped_model(loop):
     torch.manual_seed(0)
     model = DyConv2d(3, 4, 3)
     frames = torch.rand(2, 1, 3, 8, 8)
-    runner = SimpleNamespace(model=nn.DataParallel(model))
+    runner = runner_of(nn.DataParallel(model))
     hook = HOOKS.build(dict(type="KernelReuseHook", every=2))
     with torch.no_grad():
         plain = [model(frame) for frame in frames]
@@ -84,7 +89,23 @@ def test_kernels_are_kept_in_each_loop_of_a_wrapped_model(loop):
 
 def test_kernels_are_not_kept_between_views_of_a_frame():
     segmentor = build_model(load_config(str(CONFIG)))
-    runner = SimpleNamespace(model=SegTTAModel(module=segmentor))
+    runner = runner_of(SegTTAModel(module=segmentor))
     hook = HOOKS.build(dict(type="KernelReuseHook", every=2))
     with pytest.raises(ValueError, match="leave out --tta"):
         hook.before_test_epoch(runner)
+
+
+def test_kernels_are_not_kept_from_window_to_window():
+    cfg = load_config(str(CONFIG))
+    cfg.model.test_cfg = dict(mode="slide", crop_size=(64, 64), stride=(32, 32))
+    runner = runner_of(build_model(cfg))
+    hook = HOOKS.build(dict(type="KernelReuseHook", every=2))
+    with pytest.raises(ValueError, match=r"windows.*model\.test_cfg\.mode=whole"):
+        hook.before_val_epoch(runner)
+
+
+@pytest.mark.parametrize("loop", ["val", "test"])
+def test_kernels_are_not_kept_from_place_to_place_of_a_batch(loop):
+    hook = HOOKS.build(dict(type="KernelReuseHook", every=2))
+    with pytest.raises(ValueError, match=r"4 frames at a time.*\.batch_size=1"):
+        getattr(hook, f"before_{loop}_epoch")(runner_of(DyConv2d(3, 4, 3), 4))

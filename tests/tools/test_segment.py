@@ -275,40 +275,54 @@ def test_a_video_in_a_folder_that_is_gone_is_named(pictures, tmp_path):
 
 
 @pytest.fixture
-def say_rate(monkeypatch):
-    """Let all videos that are read say that they have this rate."""
+def say(monkeypatch):
+    """Let all videos that are read say something else of themselves."""
     capture = cv2.VideoCapture
 
     class Video:
-        def __init__(self, path: str, rate: float):
-            self.video, self.rate = capture(path), rate
+        def __init__(self, path: str, properties: dict[int, float]):
+            self.video, self.properties = capture(path), properties
 
         def get(self, key: int) -> float:
-            return self.rate if key == cv2.CAP_PROP_FPS else self.video.get(key)
+            return self.properties.get(key, self.video.get(key))
 
         def __getattr__(self, name: str) -> object:
             return getattr(self.video, name)
 
-    def say(rate: float) -> None:
-        monkeypatch.setattr(cv2, "VideoCapture", lambda path: Video(path, rate))
+    def say(key: int, value: float) -> None:
+        monkeypatch.setattr(cv2, "VideoCapture", lambda path: Video(path, {key: value}))
 
     return say
 
 
 @pytest.mark.parametrize(("said", "written"), [(0.0, 25), (-1.0, 25), (12.0, 12)])
 def test_a_video_of_unknown_rate_is_written(
-    said, written, pictures, tmp_path, say_rate, monkeypatch
+    said, written, pictures, tmp_path, say, monkeypatch
 ):
     out = tmp_path / "out.avi"
-    say_rate(said)
+    say(cv2.CAP_PROP_FPS, said)
     assert TOOL["segment_video"](tmp_path / "video.avi", out, invert) == 3
     monkeypatch.undo()
     assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FPS) == written
 
 
-def test_a_rate_that_a_format_cannot_hold_is_named(pictures, tmp_path, say_rate):
+@pytest.mark.parametrize("announced", [0, 3, 5])
+def test_a_video_that_breaks_off_is_reported(
+    announced, pictures, tmp_path, say, capsys
+):
+    say(cv2.CAP_PROP_FRAME_COUNT, announced)
+    arguments = (tmp_path / "video.avi", tmp_path / "out.avi", invert)
+    assert TOOL["segment_video"](*arguments) == 3
+    warned = (
+        "video.avi announces 5 frames, of which 3 could be read"
+        in capsys.readouterr().err
+    )
+    assert warned == (announced == 5)
+
+
+def test_a_rate_that_a_format_cannot_hold_is_named(pictures, tmp_path, say):
     before = contents_of(tmp_path)
-    say_rate(90_000.0)
+    say(cv2.CAP_PROP_FPS, 90_000.0)
     message = r"out\.mp4: OpenCV cannot write 64x96 pixels, 90000 times .* of \.avi"
     with pytest.raises(ValueError, match=message):
         TOOL["segment_video"](tmp_path / "video.avi", tmp_path / "out.mp4", invert)
