@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.runner import CheckpointLoader
 
 from .checkpoint import find_newest, use_safe_loading
 from .datasets.checks import check_samples
@@ -122,6 +123,9 @@ def resume(cfg: Config, cfg_options: dict | None = None) -> None:
     it has one. A checkpoint that the *command line* names as ``load_from`` is resumed
     from in any case.
 
+    A seed that the config leaves open is the one that the training began with: MMEngine
+    resumes it, too, but only once it has drawn another and given that to the sampler.
+
     Args:
         cfg: The config, overridden.
         cfg_options: What has overridden it.
@@ -131,8 +135,11 @@ def resume(cfg: Config, cfg_options: dict | None = None) -> None:
     """
     if "load_from" in (cfg_options or {}):
         cfg.resume = cfg.load_from is not None
-        return
-    newest = find_newest(cfg.work_dir)
-    cfg.resume = newest is not None
-    if cfg.resume:
-        cfg.load_from = str(newest)
+    else:
+        newest = find_newest(cfg.work_dir)
+        cfg.resume = newest is not None
+        if cfg.resume:
+            cfg.load_from = str(newest)
+    if cfg.resume and cfg.get("randomness", {}).get("seed") is None:
+        meta = CheckpointLoader.load_checkpoint(cfg.load_from, "cpu").get("meta", {})
+        cfg.merge_from_dict({"randomness.seed": meta.get("seed")})

@@ -38,6 +38,14 @@ class Draw(int):
         draw.entropy = entropy
         return draw
 
+    def __mod__(self, other: int) -> "Draw":
+        """The same draw: RepeatDataset finds its sample so."""
+        return Draw(int(self) % other, self.entropy)
+
+    def __sub__(self, other: int) -> "Draw":
+        """The same draw: ConcatDataset finds its sample so."""
+        return Draw(int(self) - other, self.entropy)
+
     def __reduce__(self) -> tuple:
         return Draw, (int(self), self.entropy)
 

@@ -21,10 +21,14 @@ class ReplayHook(Hook):
 
     def __init__(self) -> None:
         self._resumed: dict[str, Tensor] | None = None
+        self._training: dict[str, Tensor] | None = None  # in validation
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add the state, which only a resumed training reads."""
-        checkpoint[KEY] = random_state()
+        """Add the state, which only a resumed training reads.
+
+        It is that of training, too, if validation has found a new best.
+        """
+        checkpoint[KEY] = self._training or random_state()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Remember the state of a checkpoint that training resumes from."""
@@ -43,6 +47,7 @@ class ReplayHook(Hook):
     def after_val(self, runner: Runner) -> None:
         """Go on as if there had been no validation."""
         restore(self._training)
+        self._training = None
 
 
 def random_state() -> dict[str, Tensor]:

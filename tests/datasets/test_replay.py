@@ -6,6 +6,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from mmengine.registry import DATA_SAMPLERS, TRANSFORMS
 
 from mmseg_dynet.datasets import replay
@@ -81,3 +82,21 @@ def test_a_replacement_goes_on_with_the_numbers_of_the_sample_it_replaces():
     expected = random.random(), *np.random.random(2)
     np.random.seed(5), random.seed(5)
     assert numbers_after(2) == expected
+
+
+def test_a_draw_goes_through_wrappers_of_data_sets():
+    """RepeatDataset and ConcatDataset compute the index of the sample from it."""
+
+    class Samples(BaseDataset):
+        def load_data_list(self) -> list[dict]:
+            return [dict(name=i) for i in range(SIZE)]
+
+    def wrapped_draw(dataset) -> Draw:
+        return dataset[Draw(SIZE + 2, (0, 7))]["sample_idx"]
+
+    for wrapped in (
+        RepeatDataset(Samples(), times=2),
+        ConcatDataset([Samples(), Samples()]),
+    ):
+        draw = wrapped_draw(wrapped)
+        assert (draw, draw.entropy) == (2, (0, 7))

@@ -12,11 +12,17 @@ CONFIG = ROOT / "configs/fcn/dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256.p
 
 
 def train(work_dir: Path, iterations: int, streets: Path, *arguments: str) -> dict:
+    """Train, and read the checkpoint at the end.
+
+    Only a new training is given a seed: one that resumes goes on with it.
+    """
+    seed = [] if "--resume" in arguments else ["randomness.seed=3"]
     subprocess.run(
         [sys.executable, "-W", "ignore", ROOT / "tools/train.py", CONFIG,
-         "--work-dir", work_dir, *arguments, "--cfg-options", "randomness.seed=3",
+         "--work-dir", work_dir, *arguments, "--cfg-options", *seed,
          f"train_cfg.max_iters={iterations}", "train_cfg.val_interval=1",
          "train_dataloader.batch_size=2", "default_hooks.checkpoint.interval=1",
+         "default_hooks.checkpoint.save_best=mIoU",
          f"train_dataloader.dataset.data_root={streets}",
          f"val_dataloader.dataset.data_root={streets}",
          f"test_dataloader.dataset.data_root={streets}",
