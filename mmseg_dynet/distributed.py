@@ -5,6 +5,7 @@ import os
 import torch
 import torch.distributed
 from mmengine.config import Config
+from mmengine.dist import all_gather_object
 
 PROCESS = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 MEETING = ("MASTER_ADDR", "MASTER_PORT")
@@ -77,6 +78,22 @@ def launch_on_cpus(cfg: Config) -> None:
     cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
     cfg.pop("sync_bn", None)
     _replace_sync_bn(list(cfg.values()))
+
+
+def check_agreement(what: str, value: object) -> None:
+    """Raise a ValueError in every process unless all have the same value.
+
+    Args:
+        what: Its description, for the error.
+        value: Of this process.
+    """
+    values = all_gather_object(value)
+    if any(other != values[0] for other in values):
+        found = ", ".join(f"{v!r} in process {rank}" for rank, v in enumerate(values))
+        raise ValueError(
+            f"the processes differ in {what}: {found}. Several machines need one work "
+            "dir, on storage that they share"
+        )
 
 
 def _replace_sync_bn(node: object) -> None:

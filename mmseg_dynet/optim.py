@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from torch import nn
@@ -67,7 +66,9 @@ class BFloat16OptimWrapper(OptimWrapper):
         self, optimizer: Optimizer, *, emulate: bool = False, **kwargs
     ) -> None:
         super().__init__(optimizer, **kwargs)
-        self.device_type = torch.device(get_device()).type
+        # That of the model, which need not be the best of the machine.
+        weights = (w for group in optimizer.param_groups for w in group["params"])
+        self.device_type = next(weights).device.type
         self.enabled = emulate or computes_bfloat16(self.device_type)
         if not self.enabled:
             print_log(

@@ -10,7 +10,12 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmseg_dynet.distributed import NAMES, launch_on_cpus, set_variables
+from mmseg_dynet.distributed import (
+    NAMES,
+    check_agreement,
+    launch_on_cpus,
+    set_variables,
+)
 
 ROOT = Path(__file__).parents[1]
 STEPS = ROOT / "tests/distributed_steps.py"
@@ -62,7 +67,7 @@ def test_the_training_tool_runs_in_two_processes_on_cpus(synthetic_streets, tmp_
         "train_cfg.val_interval=2", "train_dataloader.batch_size=2",
         "default_hooks.checkpoint.interval=2",
         *(f"{split}_dataloader.dataset.data_root={synthetic_streets}"
-          for split in ("train", "val", "test")))  # fmt: skip
+          for split in ("train", "val", "test")), CUDA_VISIBLE_DEVICES="")  # fmt: skip
     (log,) = tmp_path.glob("*/*.log")
     text = log.read_text()
     assert "Distributed training: True" in text
@@ -175,3 +180,31 @@ def test_a_config_keeps_its_wrapper_on_cpus(options, wrapper, no_launcher, monke
     assert cfg.model_wrapper_cfg == wrapper | dict(device_ids=None)
     assert cfg.norm == dict(type="BN", requires_grad=True)
     assert "sync_bn" not in cfg
+
+
+AGREES = """
+import torch.distributed
+
+from mmseg_dynet.distributed import check_agreement
+
+torch.distributed.init_process_group("gloo")
+rank = torch.distributed.get_rank()
+check_agreement("something", "the same")
+try:
+    check_agreement("the checkpoint", None if rank else "iter_7.pth")
+except ValueError as error:
+    expected = "differ in the checkpoint: 'iter_7.pth' in process 0, None in process 1."
+    assert expected in str(error), error
+else:
+    raise AssertionError("nobody has noticed")
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_processes_that_would_start_from_different_checkpoints_stop(tmp_path):
+    (tmp_path / "agrees.py").write_text(AGREES)
+    run(*TORCHRUN, tmp_path / "agrees.py", CUDA_VISIBLE_DEVICES="")
+
+
+def test_a_single_process_agrees_with_itself():
+    check_agreement("anything", object())

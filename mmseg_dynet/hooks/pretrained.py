@@ -1,4 +1,4 @@
-"""Check that pretrained weights are all there."""
+"""Check that the weights of a checkpoint are all there: MMEngine loads what fits."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ class CheckPretrainedHook(Hook):
 
     Every ``init_cfg=dict(type="Pretrained", ...)`` of the model is looked at. What the
     checkpoint has beyond the module, such as the last stage of a classifier, does not
-    matter; nor does the number of batches that a norm has seen.
+    matter.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -33,19 +33,38 @@ class CheckPretrainedHook(Hook):
         for name, module in unwrapped_model(runner).named_modules():
             for init_cfg in _pretrained(module):
                 checkpoint, prefix = init_cfg["checkpoint"], init_cfg.get("prefix")
-                given = _shapes(_read(checkpoint, prefix))
-                wanted = _shapes(module.state_dict())
-                unfit = [n for n, shape in wanted.items() if given.get(n) != shape]
-                if unfit:
+                try:
+                    check_weights(module, checkpoint, prefix)
+                except ValueError as error:
                     raise ValueError(
-                        f"{checkpoint} (prefix {prefix!r}) does not fit "
-                        f"{name or 'the model'}, {type(module).__name__}: it lacks "
-                        f"{len(unfit)} of {len(wanted)} weights, or has them in other "
-                        f"shapes: {some(unfit)}. "
-                        "Give the checkpoint of the same network (stem, width, depth), "
-                        "or take CheckPretrainedHook out of custom_hooks to start "
-                        "these weights at random"
-                    )
+                        f"{name or 'the model'}, init_cfg with prefix {prefix!r}: "
+                        f"{error}, or take CheckPretrainedHook out of custom_hooks to "
+                        "start these weights at random"
+                    ) from error
+
+
+def check_weights(
+    module: nn.Module, checkpoint: str, prefix: str | None = None
+) -> None:
+    """Raise a ValueError unless a checkpoint fills all weights of a module.
+
+    What the checkpoint has beyond the module does not matter, nor does the number of
+    batches that a norm has seen.
+
+    Args:
+        module: What the weights are for.
+        checkpoint: As MMEngine loads it.
+        prefix: Of the module's weights in the checkpoint. Without one, what a wrapper
+            for distributed training adds to their names is taken off.
+    """
+    given, wanted = _shapes(_read(checkpoint, prefix)), _shapes(module.state_dict())
+    unfit = [name for name, shape in wanted.items() if given.get(name) != shape]
+    if unfit:
+        raise ValueError(
+            f"{checkpoint} does not fit {type(module).__name__}: it lacks {len(unfit)} "
+            f"of {len(wanted)} weights, or has them in other shapes: {some(unfit)}. "
+            "Give the checkpoint of the same network (stem, width, depth)"
+        )
 
 
 def _pretrained(module: nn.Module) -> Iterator[dict]:
@@ -57,10 +76,7 @@ def _pretrained(module: nn.Module) -> Iterator[dict]:
 
 
 def _read(checkpoint: str, prefix: str | None) -> dict[str, Tensor]:
-    """The weights that MMEngine takes from a checkpoint, by their names in the module.
-
-    Without a prefix it strips what a wrapper for distributed training adds.
-    """
+    """The weights that MMEngine takes from a checkpoint, by names in the module."""
     # MMEngine's reading of it, not ours, which finds weights in more files.
     content = CheckpointLoader.load_checkpoint(checkpoint, map_location="cpu")
     weights = content.get("state_dict", content)

@@ -13,7 +13,11 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from mmengine.runner import save_checkpoint
 from PIL import Image
+
+from mmseg_dynet.apis import build_model
+from mmseg_dynet.cli import load_config
 
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "configs/fcn/r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
@@ -100,6 +104,19 @@ def test_configs_run_under_the_hosts_own_tools(few_streets, tmp_path, monkeypatc
     run_tool(host_tools / "test.py", DYNAMIC, "run/iter_2.pth", "--work-dir", "test",
              *few_streets)  # fmt: skip
     assert last_metrics(tmp_path / "test")["mIoU"] == validated["mIoU"]
+
+
+@pytest.mark.parametrize("options", [(), ("--tta",)])
+def test_weights_of_another_network_are_not_tested(options, few_streets, tmp_path):
+    """MMEngine logs what is missing, and tests a network that is random in part."""
+    cfg = load_config(str(DYNAMIC), {"model.backbone.num_kernels": 2})
+    save_checkpoint(
+        dict(state_dict=build_model(cfg).state_dict()), str(tmp_path / "k2.pth")
+    )
+    error = run_tool("test.py", DYNAMIC, tmp_path / "k2.pth", *options, "--work-dir",
+                     tmp_path / "test", *few_streets, fails=True)  # fmt: skip
+    assert "k2.pth does not fit EncoderDecoder: it lacks" in error
+    assert "layer1.0.conv1.weight" in error
 
 
 def test_compare_prints_one_table_and_draws(few_streets, tmp_path, monkeypatch):
@@ -211,7 +228,15 @@ def test_benchmark_of_training_has_three_sides_and_their_memory(tmp_path):
         (("--train", "--backend", "onnxruntime"), "--train runs in PyTorch"),
         (("--backend", "onnxruntime", "--batch", 2), "on one picture"),
         (("--backend", "onnxruntime", "--vs", "ResNet50"), "configs of segmentors"),
+        (
+            ("--backend", "onnxruntime", "--implementation", "loop"),
+            "no int8 weights or",
+        ),
+        (("--backend", "onnxruntime", "--device", "cuda"), "on the CPU"),
         (("--int8", "--train"), "for inference on a CPU"),
+        (("--amp",), "--amp belongs to --train"),
+        (("--feature-fusion",), "--feature-fusion belongs to --train"),
+        (("--memory-format", "contiguous"), "--memory-format belongs to --train"),
         (("--plot", "a.png"), "name the static twin with --vs"),
     ],
 )
