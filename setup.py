@@ -72,7 +72,7 @@ with TemporaryDirectory() as build_base:
         classifiers=[
             "Development Status :: 4 - Beta",
             "Intended Audience :: Science/Research",
-            "Operating System :: OS Independent",
+            "Operating System :: POSIX",
             "Programming Language :: Python :: 3",
             "Programming Language :: Python :: 3.10",
             "Programming Language :: Python :: 3.11",

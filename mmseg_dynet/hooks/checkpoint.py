@@ -1,5 +1,6 @@
 """Checkpoints that are whole or absent, whatever ends the training."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,11 +34,7 @@ class WholeFileBackend(LocalBackend):
                 file.write(obj)
                 file.flush()
                 os.fsync(file.fileno())
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)  # the new name
-            finally:
-                os.close(folder)
+            sync_folder(path.parent)  # the new name
         except OSError as error:
             raise OSError(
                 error.errno,
@@ -45,6 +42,21 @@ class WholeFileBackend(LocalBackend):
                 "and go on with --resume",
                 str(path),
             ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Let the names in a folder reach the disk, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems know no such thing.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 class SafeCheckpointHook(CheckpointHook):

@@ -1,13 +1,17 @@
 """The generator: layout, classes, agreement of image and labels, determinism."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 from cityscapesscripts.helpers.labels import name2label
 from PIL import Image
 
-from mmseg_dynet.datasets.synthetic_streets import generate_synthetic_streets
+from mmseg_dynet.datasets.synthetic_streets import (
+    generate_synthetic_streets,
+    writing,
+)
 from mmseg_dynet.datasets.synthetic_streets.geometry import Camera, convex_hull
 from mmseg_dynet.datasets.synthetic_streets.painting import visible_shapes
 from mmseg_dynet.datasets.synthetic_streets.shapes import Shape
@@ -228,3 +232,24 @@ def test_visible_shapes_are_painted_over_in_order_and_skip_mere_paint():
     shapes = [square("sky", 0, 3), square("car", 1, 3), square(None, 0, 3),
               square("bus", 3, 3)]  # fmt: skip
     assert visible_shapes(shapes, 2, 4).tolist() == [[0, 1, 1, 3]] * 2
+
+
+def test_two_processes_that_draw_the_same_set_both_have_it(
+    small, tmp_path, monkeypatch
+):
+    """The one that comes later finds the set of the other, and leaves it."""
+    out, calls = tmp_path / "streets", []
+    convert = writing.convert_cityscapes
+
+    def convert_second(root):
+        calls.append(root)
+        if len(calls) == 1:  # the other comes in between
+            monkeypatch.setattr(os, "getpid", lambda: 999_999)
+            generate_synthetic_streets(out, **SMALL)
+        convert(root)
+
+    monkeypatch.setattr(writing, "convert_cityscapes", convert_second)
+    generate_synthetic_streets(out, **SMALL)
+    assert len({*calls}) == 2
+    assert content(out) == content(small)
+    assert [*tmp_path.iterdir()] == [out]

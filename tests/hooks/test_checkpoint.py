@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -167,6 +168,21 @@ def test_a_full_disk_leaves_the_last_checkpoint(train, tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".*partial*"))
 
 
+def test_a_file_system_that_cannot_sync_a_folder_keeps_checkpoints(
+    train, tmp_path, monkeypatch
+):
+    fsync = os.fsync
+
+    def files_only(file: int) -> None:
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    train(2)
+    assert is_whole(tmp_path / "iter_2.pth")
+
+
 @pytest.fixture
 def small_files() -> Iterator[None]:
     """Let no file of this process grow beyond 100 kB."""
@@ -271,6 +287,19 @@ def test_resume_tells_where_weights_come_from(trained, train, tmp_path):
     newest = str(tmp_path / f"iter_{trained}.pth") if trained else "static.pth"
     assert (cfg.resume, cfg.load_from) == (trained > 0, newest)
 
-    cfg = Config(dict(work_dir=str(tmp_path), load_from="another.pth"))
-    cli.resume(cfg, {"load_from": "another.pth"})
-    assert cfg.resume and cfg.load_from == "another.pth"
+    another = str(tmp_path / "another.pth")
+    torch.save(dict(state_dict={}, meta=dict(seed=9)), another)
+    cfg = Config(dict(work_dir=str(tmp_path), load_from=another))
+    cli.resume(cfg, {"load_from": another})
+    assert cfg.resume and cfg.load_from == another
+    assert cfg.randomness == dict(seed=9)
+
+
+@pytest.mark.parametrize("chosen", [None, 5])
+def test_resume_has_the_seed_that_training_began_with(chosen, train, tmp_path):
+    """Unless the config says another: MMEngine warns of it then."""
+    train(1)
+    seed = load_from_file(str(tmp_path / "iter_1.pth"))["meta"]["seed"]
+    cfg = Config(dict(work_dir=str(tmp_path), randomness=dict(seed=chosen)))
+    cli.resume(cfg)
+    assert cfg.randomness.seed == (seed if chosen is None else chosen)

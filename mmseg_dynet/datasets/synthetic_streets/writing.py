@@ -1,6 +1,7 @@
 """Draw the scenes of every split and write them as Cityscapes ships its own."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -78,16 +79,31 @@ def generate_synthetic_streets(
     )
     if is_made(out, recipe):
         return
-    partial = out.with_name(f".{out.name}.partial")
+    # A name of this process's own: another may draw the same set.
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
+    try:
+        draw_all(partial, numbers, height, width, seed)
+        convert_cityscapes(partial)
+        (partial / RECIPE).write_text(recipe)
+        try:
+            partial.replace(out)
+        except OSError:
+            if not is_made(out, recipe):  # by another process, meanwhile
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def draw_all(
+    root: Path, numbers: dict[str, int], height: int, width: int, seed: int
+) -> None:
+    """Write the streets of each split, their numbers given by its name."""
     for split_index, (split, number) in enumerate(numbers.items()):
         for index in track(range(number), description=f"Drawing {split} streets"):
             key = (seed, split_index, index)
             city = CITIES[split][index % len(CITIES[split])]
-            write_street(partial, split, city, index, draw(key, height, width))
-    convert_cityscapes(partial)
-    (partial / RECIPE).write_text(recipe)
-    partial.replace(out)
+            write_street(root, split, city, index, draw(key, height, width))
 
 
 def is_made(out: Path, recipe: str) -> bool:
