@@ -1,4 +1,4 @@
-"""The dynamic convolution: functions, coefficient prediction, layer. Torch only."""
+"""The dynamic convolution: functions, coefficient prediction, layer; by torch alone."""
 
 from .coefficients import CoefficientPredictor
 from .dy_conv2d import DyConv2d

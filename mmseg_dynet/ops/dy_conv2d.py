@@ -50,7 +50,6 @@ class DyConv2d(nn.Module):
     # What mmcv's ConvModule reads from a convolution.
     transposed = False
     output_padding = (0, 0)
-    padding_mode = "zeros"
 
     def __init__(
         self,

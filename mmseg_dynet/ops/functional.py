@@ -51,7 +51,8 @@ def fuse_kernels(weight: Tensor, coeff: Tensor) -> Tensor:
 
     Returns:
         Dynamic kernels, (B, O, C/G, kH, kW), in the bank's memory format: if each
-        kernel of the bank is channels_last, so is each dynamic kernel.
+        kernel of the bank is channels_last, so is the dynamic kernel of one image.
+        (Those of several images lie interleaved, channel by channel.)
 
     Raises:
         ValueError: The shapes, dtypes or devices do not fit together.
@@ -134,7 +135,7 @@ def dynamic_conv2d_feature_fusion(
     check_devices(x=x, weight=weight, coeff=coeff, bias=bias)
     _check_bank(weight, coeff)
     out_channels, num_kernels = weight.shape[:2]
-    check_shapes(x, (len(coeff), out_channels, *weight.shape[2:]), bias, groups)
+    check_shapes(x, (coeff.shape[0], out_channels, *weight.shape[2:]), bias, groups)
     # Output channel o*K + k of the wide convolution is kernel k of channel o, which
     # keeps the channels of a group together.
     bank = weight.flatten(0, 1)

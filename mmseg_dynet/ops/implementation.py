@@ -34,7 +34,8 @@ _forced: str | None = None
 def force_implementation(name: str) -> Iterator[None]:
     """Let every dynamic convolution inside the block use one implementation.
 
-    It holds for the whole process, threads included.
+    It holds for the whole process, threads included. Where blocks are recomputed in the
+    backward pass (``with_cp``), that pass belongs into the block, too.
 
     Args:
         name: One of :data:`IMPLEMENTATIONS`.
@@ -77,7 +78,7 @@ def choose(x: Tensor, kernels: Tensor, groups: int) -> str:
     pointwise = groups == 1 and kernels.shape[3:] == (1, 1)
     if _forced in ("grouped", "loop") or (_forced == "matmul" and pointwise):
         return _forced
-    one = len(x) < 2
+    one = x.shape[0] < 2  # not len(), which fixes the size in a graph
     if one and not pointwise:
         return "grouped"
     # A graph that is compiled, exported or traced may hold for other sizes than x's.

@@ -69,7 +69,10 @@ def _grouped(
 ) -> Tensor:
     batch, channels, height, width = x.shape
     if batch < 2:  # reshaped, x would lose the strides that mark it as channels_last
-        kernel = kernels[0] if batch else kernels.sum(0)
+        # Not kernels[0]: in a graph that was traced with one image, the kernel of the
+        # first would go on to convolve all images of a batch, without a word. So they
+        # get too many channels.
+        kernel = kernels.flatten(0, 1) if batch else kernels.sum(0)
         return F.conv2d(x, kernel, bias, stride, padding, dilation, groups)
     # (B, C, H, W) -> (1, B*C, H, W): image b owns the channels b*C .. (b+1)*C
     out = F.conv2d(
@@ -85,7 +88,7 @@ def _grouped(
 
 
 def _loop(x: Tensor, kernels: Tensor, bias: Tensor | None, *geometry) -> Tensor:
-    if not len(x):  # forced: split, it would be one image without numbers
+    if not x.shape[0]:  # forced: split, it would be one image without numbers
         return _grouped(x, kernels, bias, *geometry)
     # Split, not indexed: the backward pass of an index fills a whole batch with zeros.
     images = zip(x.split(1), kernels.unbind(), strict=True)
@@ -115,7 +118,9 @@ def _matmul(
         out = _multiply(kernels, pixels, None if bias is None else bias[:, None])
         return out.unflatten(2, x.shape[2:])
     x = x.permute(0, 2, 3, 1)
-    if len(x) == 1:  # in the fewest calls: for one image it is chosen where these count
+    if (
+        x.shape[0] == 1
+    ):  # in the fewest calls: for one image it is chosen where these count
         out = F.linear(x, kernels[0], bias)
     else:
         if kernels.requires_grad:
@@ -154,39 +159,44 @@ _IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = {
 
 
 def check_shapes(
-    x: Tensor, kernels: Sequence[int], bias: Tensor | None, groups: int
+    x: Tensor, kernels_shape: Sequence[int], bias: Tensor | None, groups: int
 ) -> None:
     """Raise a ValueError that names the first shape that does not fit.
 
     Args:
         x: Images, (B, C, H, W).
-        kernels: The shape of one kernel an image, (B, O, C/G, kH, kW).
+        kernels_shape: Of one kernel an image, (B, O, C/G, kH, kW).
         bias: (O,).
         groups: G.
     """
     if x.ndim != 4:
         raise ValueError(f"x must be (B, C, H, W), got shape {tuple(x.shape)}")
-    if len(kernels) != 5:
+    if len(kernels_shape) != 5:
         raise ValueError(
-            f"kernels must be (B, O, C/groups, kH, kW), got shape {tuple(kernels)}"
+            "kernels must be (B, O, C/groups, kH, kW), got shape "
+            f"{tuple(kernels_shape)}"
         )
     batch, channels = x.shape[:2]
-    num_kernels, out_channels, group_channels = kernels[:3]
+    kernel_sets, out_channels, group_channels = kernels_shape[:3]
     if groups < 1 or out_channels % groups or channels != group_channels * groups:
         raise ValueError(
             f"groups={groups} does not fit: x has C={channels} channels, kernels take "
             f"{group_channels} channels a group and give O={out_channels}; groups must "
             f"divide O, and C must be groups * {group_channels}"
         )
-    if num_kernels != batch:
+    if kernel_sets != batch:
         raise ValueError(
-            f"{batch} images, but kernels or coefficients for {num_kernels}: give one "
+            f"{batch} images, but kernels or coefficients for {kernel_sets}: give one "
             "set an image"
         )
     if bias is not None and bias.shape != (out_channels,):
         raise ValueError(
             f"bias must be (O,) = {(out_channels,)}, got shape {tuple(bias.shape)}"
         )
+
+
+# What torch says where dtypes do not fit.
+_OF_DTYPES = ("type", "not implemented for")
 
 
 def check_devices(**tensors: Tensor | None) -> None:
@@ -212,8 +222,12 @@ def check_devices(**tensors: Tensor | None) -> None:
 def refuse_dtypes(error: RuntimeError, **tensors: Tensor | None) -> None:
     """Raise a ValueError if dtypes that differ are why torch has raised ``error``.
 
-    Asked afterwards: autocast makes one of them, and the check costs nothing.
+    Asked afterwards: autocast makes one of them, and the check costs nothing. Under
+    autocast they differ in any case, so the error must speak of types, too: a GPU that
+    is full is none of this.
     """
+    if not any(words in str(error) for words in _OF_DTYPES):
+        return
     dtypes = {name: t.dtype for name, t in tensors.items() if t is not None}
     if len({*dtypes.values()}) > 1:
         found = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())

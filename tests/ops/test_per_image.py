@@ -1,10 +1,12 @@
 """Every implementation is the same function, and the rule picks the one it says."""
 
+import contextlib
 import itertools
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from mmseg_dynet.ops import (
     IMPLEMENTATIONS,
@@ -180,3 +182,38 @@ def test_wrong_shapes_are_named(change, message):
     x, kernels, bias = make_case(dtype=torch.float32)
     with pytest.raises(ValueError, match=message):
         conv2d_per_image(**(dict(x=x, kernels=kernels, bias=bias) | change))
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_a_graph_traced_with_one_image_gives_no_wrong_answer_for_two(kernel_size):
+    """It may fail, or be right; it must not give all images the kernel of the first."""
+    torch.manual_seed(0)
+    layer = nn.Sequential(DyConv2d(4, 6, kernel_size), nn.BatchNorm2d(6)).eval()
+    one, two = torch.randn(1, 4, 8, 8), torch.randn(2, 4, 8, 8)
+    with torch.no_grad():
+        graph = torch.jit.trace(layer, one)
+        torch.testing.assert_close(graph(one), layer(one))
+        with contextlib.suppress(RuntimeError):
+            torch.testing.assert_close(graph(two), layer(two))
+
+
+@pytest.mark.parametrize("call", ["fuse", "predictor"])
+def test_a_full_device_is_not_taken_for_a_wrong_dtype(call, monkeypatch):
+    """Under autocast dtypes differ, whatever it is that fails."""
+    layer = DyConv2d(4, 6, 1)
+
+    def fail(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "bmm", fail)
+    monkeypatch.setattr(F, "linear", fail)
+    argument = dict(
+        fuse=torch.rand(2, 6, 6).bfloat16(), predictor=torch.rand(2, 4, 8, 8)
+    )
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        pytest.raises(torch.cuda.OutOfMemoryError),
+    ):
+        getattr(layer, call)(argument[call].bfloat16())
