@@ -31,10 +31,16 @@ class DyConvModule(ConvModule):
 
     def forward(self, x: Tensor, coeff: Tensor) -> Tensor:
         """Map x (B, C, H, W), with coefficients (B, O, K), to (B, O, H', W')."""
-        x = self.conv(x, coeff)
-        if self.with_norm:
-            x = self.norm(x)
-        return self.activate(x) if self.with_activation else x
+        for layer in self.order:
+            if layer == "conv":
+                if self.with_explicit_padding:
+                    x = self.padding_layer(x)
+                x = self.conv(x, coeff)
+            elif layer == "norm" and self.with_norm:
+                x = self.norm(x)
+            elif layer == "act" and self.with_activation:
+                x = self.activate(x)
+        return x
 
 
 class DynamicBranch(nn.Sequential):

@@ -188,13 +188,16 @@ def _check_pixels(student: dict, teacher: dict, config: str) -> None:
 
 def _check_heads(student: nn.Module, teacher: nn.Module) -> None:
     """Raise a ValueError unless the logits of two heads can be compared."""
+    # Heads that give more than logits, for a loss of their own, override one of these.
+    methods = dict(student=("loss", "loss_by_feat"), teacher=("loss", "predict"))
     for role, head in dict(student=student, teacher=teacher).items():
-        if getattr(type(head), "loss", None) is not BaseDecodeHead.loss:
-            raise ValueError(
-                f"the {role}'s decode head, {type(head).__name__}, has a loss of its "
-                "own, not that of logits of pixels, which are distilled: take another "
-                "head, such as FCNHead"
-            )
+        for name in methods[role]:
+            if getattr(type(head), name, None) is not getattr(BaseDecodeHead, name):
+                raise ValueError(
+                    f"the {role}'s decode head, {type(head).__name__}, has a {name} of "
+                    "its own, not that of logits of pixels, which are distilled: take "
+                    "another head, such as FCNHead"
+                )
     if not 1 < student.out_channels == teacher.out_channels:
         raise ValueError(
             f"the student's decode head gives {student.out_channels} classes, the "

@@ -59,3 +59,24 @@ def test_conv_module_without_norm_and_activation_is_its_convolution():
     nn.init.normal_(module.conv.bias)
     x, coeff = torch.randn(2, 4, 3, 3), torch.rand(2, 6, 2)
     assert torch.equal(module(x, coeff), module.conv(x, coeff))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(order=("norm", "act", "conv"), norm_cfg=dict(type="BN")),
+        dict(padding_mode="reflect", norm_cfg=dict(type="BN")),
+        dict(padding_mode="zero", order=("act", "conv", "norm"), act_cfg=None),
+    ],
+)
+def test_conv_module_computes_what_mmcvs_does(options):
+    """With one kernel a channel and coefficients of 1 the two are the same."""
+    torch.manual_seed(0)
+    arguments = dict(in_channels=4, out_channels=4, kernel_size=3, padding=1, **options)
+    dynamic = DyConvModule(num_kernels=1, **arguments).eval()
+    static = ConvModule(**arguments).eval()
+    weights = {n: w.squeeze(1) for n, w in dynamic.state_dict().items()
+               if n.endswith("conv.weight")}  # fmt: skip
+    static.load_state_dict(dynamic.state_dict() | weights)
+    x = torch.randn(2, 4, 6, 5)
+    torch.testing.assert_close(dynamic(x, torch.ones(2, 4, 1)), static(x))

@@ -291,6 +291,27 @@ def test_a_teacher_that_does_not_fit_is_refused(change, match, tmp_path, draw_no
         build_student(teacher)
 
 
+# Its output is a tuple, of logits for three losses.
+DUAL_ATTENTION = dict(
+    _delete_=True, type="DAHead", pam_channels=4, in_channels=64, in_index=3,
+    channels=8, num_classes=11, norm_cfg=dict(type="BN"), align_corners=False,
+    loss_decode=dict(type="CrossEntropyLoss"),
+)  # fmt: skip
+
+
+def test_heads_with_more_than_logits_are_refused(teacher, tmp_path, draw_norms):
+    with pytest.raises(
+        ValueError, match="student's decode head, DAHead, has a loss_by"
+    ):
+        build_student(teacher, decode_head=dict(DUAL_ATTENTION))
+    dual = narrow(TEACHER, decode_head=dict(DUAL_ATTENTION))
+    dual.dump(str(tmp_path / "dual.py"))
+    with pytest.raises(
+        ValueError, match="teacher's decode head, DAHead, has a predict"
+    ):
+        build_student(dict(config=str(tmp_path / "dual.py")))
+
+
 @pytest.mark.parametrize("option", ["weight", "temperature"])
 def test_a_bad_option_is_named(option):
     with pytest.raises(ValueError, match=f"{option}=0 must be greater than 0"):

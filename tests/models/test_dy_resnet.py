@@ -126,6 +126,20 @@ def test_zero_init_residual_makes_each_block_its_shortcut(depth, norm, zero):
             assert (getattr(block, norm).weight == (0 if zero else 1)).all()
 
 
+def test_an_init_cfg_of_the_users_says_all():
+    """Last norms that are zero, too, as in the host's ResNet."""
+    init_cfg = [
+        dict(type="Kaiming", layer="Conv2d"),
+        dict(type="Constant", val=1, layer=["_BatchNorm", "GroupNorm"]),
+    ]
+    for backbone in (
+        DyResNet(18, init_cfg=init_cfg),
+        ResNet(18, base_channels=32, init_cfg=init_cfg),
+    ):
+        backbone.init_weights()
+        assert (backbone.layer1[0].bn2.weight == 1).all()
+
+
 def test_init_weights_leaves_banks_initialised():
     torch.manual_seed(0)
     backbone = DyResNet(18)
@@ -166,6 +180,7 @@ def test_fewer_stages(num_stages):
         (dict(depth=19), "depth=19 is not one of 18, 34, 50, 101"),
         (dict(num_stages=5), "num_stages=5 is not one of 1, 2, 3, 4"),
         (dict(num_kernels=0), "num_kernels must be at least 1"),
+        (dict(num_kernels=None), r"control .* is ResNet\(depth=18, base_channels=32\)"),
         (dict(conv_cfg=dict(type="Conv2d")), "DyResNet does not take conv_cfg="),
         (dict(dcn=dict(type="DCN")), "DyResNet does not take dcn="),
         (dict(plugins=[dict()]), "DyResNet does not take plugins="),

@@ -96,7 +96,7 @@ class DyResNet(ResNet):
     Args:
         depth: 18, 34, 50 or 101.
         num_kernels: K, the fixed kernels an output channel owns (the paper's g_t);
-            the paper's ablation has 1, 2, 4 and 6.
+            the paper's ablation has 1, 2, 4 and 6. Not None: see above for the control.
         base_channels: Width of the first stage; it doubles from stage to stage.
         num_stages: 1 to 4.
         out_indices: Stages whose outputs are returned, each in 0 .. num_stages - 1.
@@ -140,7 +140,15 @@ class DyResNet(ResNet):
                     f"DyResNet does not take {unsupported}={kwargs[unsupported]!r}: "
                     "its blocks bring their own convolutions; remove the option"
                 )
+        if num_kernels is None:
+            raise ValueError(
+                "DyResNet has no static variant, num_kernels=None: the control of the "
+                f"same width is ResNet(depth={depth}, base_channels={base_channels})"
+            )
         self.num_kernels = num_kernels
+        # As in the host, whoever gives weights or an init_cfg says all.
+        given = (kwargs.get("init_cfg"), kwargs.get("pretrained"))
+        self._zero_last_norms = given == (None, None)
         super().__init__(
             depth,
             base_channels=base_channels,
@@ -152,9 +160,8 @@ class DyResNet(ResNet):
 
     def make_res_layer(self, **kwargs) -> nn.Module:
         """Pack the dynamic blocks of a stage into a layer of the host's."""
-        if self.zero_init_residual:
-            # The host gives this to its own two block classes only. As there, it is
-            # without effect when init_cfg loads pretrained weights.
+        if self.zero_init_residual and self._zero_last_norms:
+            # The host gives this to its own two block classes only.
             override = dict(name=kwargs["block"].last_norm)
             kwargs["init_cfg"] = dict(type="Constant", val=0, override=override)
         return super().make_res_layer(num_kernels=self.num_kernels, **kwargs)
