@@ -71,7 +71,8 @@ def export_onnx(
         metadata: What ONNX's ``metadata_props`` are to hold, each value as JSON.
 
     Raises:
-        ValueError: The network does not run on images of this shape.
+        ValueError: The network does not run on images of this shape, gives one logit
+            for two classes, or pads its images for a test.
     """
     # A dependency of onnxscript; without the extra, programs are exported still.
     import onnx_ir
@@ -165,12 +166,28 @@ class PictureSegmentor(nn.Module):
     Args:
         segmentor: A segmentor of MMSegmentation, whose data preprocessor says how
             pictures are normalised.
+
+    Raises:
+        ValueError: It gives one logit for two classes, or its preprocessor pads images
+            for a test.
     """
 
     def __init__(self, segmentor: nn.Module) -> None:
         super().__init__()
         self.segmentor = segmentor
         preprocessor = segmentor.data_preprocessor
+        if segmentor.out_channels == 1:
+            raise ValueError(
+                "out_channels=1: the segmentor tells its two classes by a threshold, "
+                "and whoever reads a file expects a logit a class: train it with "
+                "num_classes=2 and without out_channels"
+            )
+        if test_cfg := getattr(preprocessor, "test_cfg", None):
+            raise ValueError(
+                f"data_preprocessor.test_cfg={test_cfg} pads images, which a file does "
+                "not: add --cfg-options model.data_preprocessor.test_cfg=None if the "
+                "network does without"
+            )
         # The host reads pictures as BGR, which its preprocessors turn round or not.
         self.takes_rgb = getattr(preprocessor, "_channel_conversion", False)
         self.normalises = getattr(preprocessor, "_enable_normalize", False)

@@ -252,3 +252,29 @@ def test_matmul_pool_is_adaptive_pooling(bins):
     for height, width in ((6, 6), (7, 13), (12, 18), (4, 5), (65, 97)):
         x = torch.randn(2, 3, height, width)
         torch.testing.assert_close(MatmulPool(pool)(x), pool(x), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {
+                "model.decode_head.num_classes": 2,
+                "model.decode_head.out_channels": 1,
+                "model.decode_head.threshold": 0.3,
+                "model.decode_head.loss_decode.use_sigmoid": True,
+            },
+            "out_channels=1: .* train it with num_classes=2",
+        ),
+        (
+            {"model.data_preprocessor.test_cfg": dict(size_divisor=32)},
+            r"test_cfg=.*32.* pads images.*data_preprocessor\.test_cfg=None",
+        ),
+    ],
+    ids=["binary", "padded"],
+)
+def test_what_a_file_would_answer_otherwise_is_refused(options, message, tmp_path):
+    model = build("fcn_dy-r18-d16", **options)
+    with pytest.raises(ValueError, match=message):
+        export_onnx(model, SMALL, tmp_path / "model.onnx")
+    assert not [*tmp_path.iterdir()]
