@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.fileio import load
 from prettytable import PrettyTable
+from rich.progress import track
 
 from .analysis.complexity import count_complexity
 from .apis import build_model, input_size
@@ -40,7 +41,7 @@ def render(root: Path) -> str:
     """
     rows = {title: [] for title in DATASETS.values()}
     accuracy = read_accuracy(root)
-    for path in segmentor_configs(root):
+    for path in track(segmentor_configs(root), "configs"):
         config = path.relative_to(root).as_posix()
         rows[_dataset(path)].append([
             f"[`{path.stem}`](../{config})", *_cost(path),

@@ -11,8 +11,12 @@ CPU_INFO = Path("/proc/cpuinfo")
 PROCESS_STATUS = Path("/proc/self/status")
 
 
-def describe_machine() -> str:
-    """Name processor, cores, threads that PyTorch uses, GPU if any, and versions."""
+def describe_machine(device: str | torch.device = "cpu") -> str:
+    """Name processor, threads that PyTorch uses, their vector units, and versions.
+
+    Args:
+        device: What computes; if it is a GPU, its name comes first.
+    """
     parts = [
         _processor(),
         f"{torch.get_num_threads()} threads",
@@ -21,15 +25,19 @@ def describe_machine() -> str:
         f"Python {platform.python_version()}",
         platform.system(),
     ]
-    if torch.cuda.is_available():
-        parts.insert(0, torch.cuda.get_device_name())
+    if torch.device(device).type == "cuda":
+        parts.insert(0, torch.cuda.get_device_name(device))
     return ", ".join(parts)
 
 
-def provenance() -> dict[str, str]:
-    """Where figures come from, for their file: "machine", and this tool's "command"."""
+def provenance(device: str | torch.device = "cpu") -> dict[str, str]:
+    """Where figures come from, for their file: "machine", and this tool's "command".
+
+    Args:
+        device: What computed them.
+    """
     return {
-        "machine": describe_machine(),
+        "machine": describe_machine(device),
         "command": shlex.join(["python", *sys.argv]),
     }
 

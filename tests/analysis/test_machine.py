@@ -23,6 +23,13 @@ def test_processor_threads_and_versions_are_named(tmp_path, monkeypatch):
     assert torch.__version__ in described
 
 
+def test_a_gpu_is_named_only_where_it_computes(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device}")
+    assert "GPU" not in machine.describe_machine()
+    assert machine.describe_machine("cuda:1").startswith("GPU cuda:1, ")
+
+
 def test_without_linux_the_processor_is_what_python_knows(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "none")
     monkeypatch.setattr(platform, "processor", lambda: "a processor")

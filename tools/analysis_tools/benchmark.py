@@ -9,6 +9,7 @@ format is channels_last.
 from argparse import Namespace
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -95,7 +96,6 @@ def parse_args():
     parser.add_argument(
         "--memory-format",
         choices=MEMORY_FORMATS,
-        default="channels_last",
         help="with --train (default: channels_last)",
     )
     parser.add_argument(
@@ -116,14 +116,24 @@ def parse_args():
     if args.backend == "onnxruntime" and (
         args.batch != 1
         or args.int8
+        or args.implementation is not None
+        or args.device != "cpu"
         or any(map(is_paper_network, (args.config, args.vs)))
     ):
         parser.error(
-            "--backend onnxruntime runs configs of segmentors on one picture, and has "
-            "no int8 weights"
+            "--backend onnxruntime runs configs of segmentors on one picture and on "
+            "the CPU, and has no int8 weights or other implementations"
         )
     if args.int8 and (args.train or args.device != "cpu"):
         parser.error("--int8 is for inference on a CPU")
+    of_training = {
+        "--feature-fusion": args.feature_fusion,
+        "--amp": args.amp,
+        "--memory-format": args.memory_format is not None,
+    }
+    for option, is_given in of_training.items():
+        if is_given and not args.train:
+            parser.error(f"{option} belongs to --train")
     if args.plot is not None and args.vs is None:
         parser.error("--plot draws both sides: name the static twin with --vs")
     return args
@@ -140,7 +150,7 @@ def input_shapes(args: Namespace) -> list[tuple[int, int, int, int]]:
 def prepare_training(
     model: nn.Module, num_classes: int, shape: tuple, args: Namespace
 ) -> Callable:
-    memory_format = MEMORY_FORMATS[args.memory_format]
+    memory_format = MEMORY_FORMATS[args.memory_format or "channels_last"]
     model = model.to(args.device, memory_format=memory_format)
     x = torch.rand(shape, device=args.device).to(memory_format=memory_format)
     if args.backend == "compile":
@@ -187,7 +197,8 @@ def measure(names: dict[str, str], shape: tuple, args: Namespace) -> dict:
             x = x.to(memory_format=torch.channels_last)
             call = inference_call(model, x, args.backend == "compile")
             if side == "dynamic":
-                shares = dynamic_shares(model, x, args.repeats)  # in eager mode only
+                look = partial(dynamic_shares, model, x, args.repeats)
+                shares = forced(look, args.implementation)()  # in eager mode only
                 record |= {f"{part}_share": share for part, share in shares.items()}
         calls[side] = forced(call, implementation(args, side))
     for side, seconds in time_alternating(calls, args.repeats, args.warmup).items():
@@ -242,7 +253,7 @@ def main():
     names["dynamic"] = args.config
     if args.train and args.feature_fusion:
         names[FEATURE_FUSION] = args.config
-    origin = provenance()
+    origin = provenance(args.device)
     records = [measure(names, shape, args) | origin for shape in input_shapes(args)]
     print(table(records, list(names), args))
     print(origin["machine"])

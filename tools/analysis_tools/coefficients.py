@@ -70,7 +70,7 @@ def main():
         "checkpoint": args.checkpoint,
         "average": average(layers),
         "layers": {name: asdict(layer) for name, layer in layers.items()},
-    } | provenance()
+    } | provenance(get_device())
     print(tabulate(report))
     if args.json is not None:
         write_json(args.json, report)

@@ -107,7 +107,7 @@ def main():
         "bin_edges": BIN_EDGES,
         "paper_range": PAPER_RANGE,
         "networks": [record for record, _ in studies],
-    } | provenance()
+    } | provenance(get_device())
     print(tabulate(report))
     print(BIN_LEGEND)
     if args.json is not None:

@@ -74,7 +74,7 @@ def main():
             }
             for name, result in results.items()
         },
-    } | provenance()
+    } | provenance(get_device())
     print(tabulate(report))
     if args.json is not None:
         write_json(args.json, report)

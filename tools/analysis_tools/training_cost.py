@@ -7,10 +7,13 @@ on this machine.
 
 import re
 from argparse import Namespace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
+from rich.progress import track
 
 from mmseg_dynet.analysis.benchmark import Spread, training_call
 from mmseg_dynet.analysis.latency import time_alternating
@@ -36,6 +39,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COSTS_BLOCK, TIMES_BLOCK = "training-cost", "training-time"
 # (B, H, W) of the steps that are timed.
 TIMED = ((2, 128, 256), (4, 128, 256), (2, 192, 384), (2, 256, 512))
+REPEATS = 5
 EXTRAPOLATED = 2, (512, 1024)  # images a GPU, and their size in the configs
 
 
@@ -69,8 +73,7 @@ def parse_args():
     parser.add_argument(
         "--repeats",
         type=at_least(2),
-        default=5,
-        help="with --measure, timed rounds (default: 5)",
+        help=f"with --measure, timed rounds (default: {REPEATS})",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     parser.add_argument(
@@ -85,6 +88,10 @@ def parse_args():
         parser.error("--measure times one CONFIG beside its static twin, --vs CONFIG")
     if args.vs is not None and not args.measure:
         parser.error("--vs belongs to --measure: give all that is to count as CONFIG")
+    if not (args.measure or args.threads is args.repeats is None):
+        parser.error(
+            "--threads and --repeats belong to --measure: counting times nothing"
+        )
     args.configs = args.configs or default_configs()
     return args
 
@@ -110,11 +117,32 @@ def images_of_a_step(path: str) -> int:
     return gpus * batch
 
 
-def cost_of(path: str, args: Namespace) -> TrainingCost:
-    cfg = load_config(path, args.cfg_options)
-    # First what can be wrong with a config, then what takes time.
-    state_tensors = optimizer_state_tensors(cfg.optim_wrapper.optimizer)
-    images = cfg.train_cfg.max_iters * images_of_a_step(path)
+@dataclass(frozen=True)
+class Plan:
+    """How a config trains.
+
+    Attributes:
+        cfg: The config.
+        images: Of all steps, on all GPUs.
+        state_tensors: What its optimizer keeps for each parameter.
+    """
+
+    cfg: Config
+    images: int
+    state_tensors: int
+
+    @classmethod
+    def read(cls, path: str, args: Namespace) -> "Plan":
+        cfg = load_config(path, args.cfg_options)
+        return cls(
+            cfg,
+            cfg.train_cfg.max_iters * images_of_a_step(path),
+            optimizer_state_tensors(cfg.optim_wrapper.optimizer),
+        )
+
+
+def cost_of(plan: Plan, args: Namespace) -> TrainingCost:
+    cfg = plan.cfg
     model, size = build_model(cfg), input_size(cfg)
     shapes, num_classes = small_shapes(model), cfg.model.decode_head.num_classes
     float32, bfloat16 = (
@@ -129,13 +157,17 @@ def cost_of(path: str, args: Namespace) -> TrainingCost:
         size=size,
         batch=cfg.train_dataloader.batch_size,
         gpus=args.gpus,
-        images=images,
-        state_tensors=state_tensors,
+        images=plan.images,
+        state_tensors=plan.state_tensors,
     )
 
 
 def count(args: Namespace) -> tuple[list[dict], str, str]:
-    costs = {Path(path).stem: cost_of(path, args) for path in args.configs}
+    # First what can be wrong with any config, then what takes time.
+    plans = {Path(path).stem: Plan.read(path, args) for path in args.configs}
+    costs = {
+        name: cost_of(plan, args) for name, plan in track(plans.items(), "configs")
+    }
     print(render_costs(costs))
     figures = [{"config": name} | cost.as_dict() for name, cost in costs.items()]
     named = {f"`{name}`": cost for name, cost in costs.items()}
@@ -151,7 +183,7 @@ def measure(args: Namespace) -> tuple[list[dict], str, str]:
     for (batch, *size), side in product(TIMED, paths):
         (model, num_classes), x = subjects[side], torch.rand(batch, 3, *size)
         calls[f"{side} {[*x.shape]}"] = training_call(model, x, num_classes)
-    seconds = time_alternating(calls, args.repeats, warmup=1)
+    seconds = time_alternating(calls, args.repeats or REPEATS, warmup=1)
 
     origin = provenance()
     records = []
