@@ -173,7 +173,7 @@ def modes_table(arms: Mapping[str, Sequence[Mapping]]) -> str:
     Returns:
         A Markdown table; "-" where an arm does not have the mode. The last column is
         by how much the coefficients moved from those of the whole image, the mean over
-        the dynamic networks.
+        the dynamic networks that were tested in most modes, so that rows compare.
 
     Raises:
         ValueError: The seeds of an arm were not tested in the same modes.
@@ -187,20 +187,20 @@ def modes_table(arms: Mapping[str, Sequence[Mapping]]) -> str:
                     "tools/analysis_tools/inference_modes.py again"
                 )
     modes = dict.fromkeys(m for reports in arms.values() for m in reports[0]["modes"])
+    most = max(len(reports[0]["modes"]) for reports in arms.values())
     table = markdown_table("mIoU, %", *arms, "coefficients moved")
     for mode in modes:
         found = {
-            arm: [report["modes"][mode] for report in reports]
-            for arm, reports in arms.items()
-            if mode in reports[0]["modes"]
+            a: reports for a, reports in arms.items() if mode in reports[0]["modes"]
         }
+        scores = {arm: mean(_scores(reports, mode)) for arm, reports in found.items()}
         moved = [
-            result["coefficient_difference"]
-            for results in found.values()
-            for result in results
-            if result["coefficient_difference"] is not None
+            report["modes"][mode]["coefficient_difference"]
+            for reports in found.values()
+            for report in reports
+            if len(report["modes"]) == most
         ]
-        scores = {arm: mean(_scores(arms[arm], mode)) for arm in found}
+        moved = [difference for difference in moved if difference is not None]
         table.add_row(
             [
                 mode,

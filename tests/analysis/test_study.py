@@ -141,11 +141,12 @@ def test_modes_are_means_over_seeds():
     arms = {
         "Res": [report(whole=(50.0, None)), report(whole=(53.0, None))],
         "Dy": [report(whole=(48.0, 0.0), kept=(47.0, 0.01)),
-               report(whole=(49.0, 0.0), kept=(44.0, 0.02))],
+               report(whole=(49.0, 0.1), kept=(44.0, 0.02))],
+        "Dy4": [report(whole=(47.0, 0.5))],  # fewer modes: its 0.5 is left out
     }  # fmt: skip
     assert cells(modes_table(arms)) == [
-        ["whole", "51.50", "48.50", "0.0000"],
-        ["kept", "-", "45.50", "0.0150"],
+        ["whole", "51.50", "48.50", "47.00", "0.0500"],
+        ["kept", "-", "45.50", "-", "0.0150"],
     ]
     arms["Dy"].append(report(whole=(48.0, 0.0)))
     with pytest.raises(ValueError, match="Dy was tested in whole, kept from one seed"):
@@ -204,6 +205,18 @@ def test_outcomes_are_those_of_the_networks_that_were_analysed(report, precision
         windows = [m["modes"]["sliding window"]["metrics"]["mIoU"] for m in modes]
         assert windows == pytest.approx([o.val_mIoU for o in results.outcomes[arm]])
         assert {o.precision for o in results.outcomes[arm]} == {precision}
+
+
+def test_results_say_on_what_and_by_which_command(report):
+    # inference_modes.py did not, when those of bfloat16 were found.
+    older = {*(ROOT / report["RESULTS"]).glob("bfloat16/modes/*.json")}
+    paths = {*(ROOT / report["RESULTS"]).rglob("*.json")} - older
+    assert len(older) == 9 < len(paths)
+    for path in paths:
+        found = report["read_json"](path)
+        assert "threads" in found["machine"]
+        _, _, command = found["command"].partition("python ")
+        assert (ROOT / command.split()[0]).is_file()
 
 
 def test_the_metafile_has_the_arm_with_most_seeds(report):

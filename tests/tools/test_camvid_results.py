@@ -128,3 +128,21 @@ def test_outcomes_are_filed_by_precision(load, tmp_path):
         assert Outcome.read(path).precision == precision
         outcomes = report["Results"].read(precision).outcomes
         assert [o.val_mIoU for o in outcomes["Dy-ResNet18"]] == [51.0]
+
+
+def test_seeds_that_were_not_analysed_are_named(load, tmp_path):
+    """Or the mean over two seeds would stand beside the mean over one."""
+    report = load("report")
+    report["gather"].__globals__["ROOT"] = tmp_path
+    for seed in (0, 1):
+        train(tmp_path / "work", "Dy-ResNet18", seed)
+    report["gather"](tmp_path / "work")
+    assert report["Results"].read("float32").modes == {}
+    modes = tmp_path / "benchmarks/camvid/float32/modes"
+    modes.mkdir()
+    (modes / "dy-r18-d16-seed0.json").write_text('{"seed": 0}')
+    with pytest.raises(ValueError, match=r"dy-r18-d16-seed1\.json: run .*analyze\.py"):
+        report["Results"].read("float32")
+    (modes / "dy-r18-d16-seed1.json").write_text('{"seed": 1}')
+    found = report["Results"].read("float32").modes
+    assert [m["seed"] for m in found["Dy-ResNet18"]] == [0, 1]

@@ -171,6 +171,13 @@ def test_a_student_waits_for_its_teacher(camvid, tmp_path):
     log = (tmp_path / "work/dy-r18-d16-distilled-seed4/output.txt").read_text()
     assert "loss_distill" in log
 
+    # The teacher's weights are thrown away, and its outcome is not.
+    checkpoint.unlink()
+    (tmp_path / "work/dy-r18-d16-distilled-seed4/outcome.json").unlink()
+    done = study(tmp_path, camvid, 1, *options, arms=arms)
+    assert done.returncode != 0
+    assert "remove outcome.json beside it and train it" in one_line(done.stderr)
+
 
 def test_other_options_need_a_folder_of_their_own():
     done = subprocess.run(
@@ -198,7 +205,7 @@ def test_a_missing_teacher_is_named_with_the_remedy(tmp_path, options, last):
     assert done.returncode != 0
     message = one_line(done.stderr)
     assert f"r18-d16-seed4/{last}, the teacher of dy-r18-d16-distilled" in message
-    assert "--arms ResNet18 --seeds 4" in message
+    assert "missing: train it with --arms ResNet18 --seeds 4" in message
 
 
 def test_what_a_killed_runner_left_is_not_trained_twice(camvid, tmp_path):

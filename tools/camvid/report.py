@@ -58,12 +58,25 @@ class Results:
 
     @classmethod
     def read(cls, precision: str) -> "Results":
+        """Read the files of a precision.
+
+        Raises:
+            ValueError: Of an arm some seeds were analysed and others were not, so that
+                means over seeds would stand side by side that do not compare.
+        """
         folder = ROOT / RESULTS / precision
         found = read_outcomes(folder)
         modes, windows = {}, {}
         for name, arm in ARMS.items():
-            names = map(arm.file_name, range(arm.num_seeds))
-            modes[name] = read_all(folder / f"modes/{stem}.json" for stem in names)
+            seeds = [outcome.seed for outcome in found.get(name, [])]
+            paths = [folder / f"modes/{arm.file_name(seed)}.json" for seed in seeds]
+            modes[name] = read_all(paths)
+            if modes[name] and len(modes[name]) < len(paths):
+                missing = ", ".join(str(p) for p in paths if not p.is_file())
+                raise ValueError(
+                    f"of {name} other seeds were analysed, and there is no {missing}: "
+                    "run tools/camvid/analyze.py first"
+                )
             crop = folder / f"modes/{arm.file_name(0)}.json"
             others = sorted(folder.glob(f"windows/{arm.file_name(0)}-*.json"))
             windows[name] = read_all([crop, *others]) if others else []
@@ -146,7 +159,9 @@ def gather(work_dirs: Path) -> None:
         outcome = Outcome.read(path)
         if outcome.arm in ARMS:
             name = ARMS[outcome.arm].file_name(outcome.seed)
-            outcome.write(ROOT / RESULTS / outcome.precision / f"{name}.json")
+            copy = RESULTS / outcome.precision / f"{name}.json"
+            outcome.write(ROOT / copy)
+            print(f"{path} -> {copy}")
 
 
 def draw(precision: str, results: Results) -> None:

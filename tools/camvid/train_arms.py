@@ -231,9 +231,12 @@ def list_runs(args: Namespace) -> list[Run]:
         if run.teacher is None or run.teacher in runs:
             continue
         if not last_checkpoint(run.teacher, args).is_file():
+            # A run with an outcome is not trained again, even if its weights are gone.
+            first = f"remove {OUTCOME} beside it and " * is_done(run.teacher, args)
             raise FileNotFoundError(
                 f"{last_checkpoint(run.teacher, args)}, the teacher of {run.name}, is "
-                f"missing: train it with --arms {run.teacher.arm} --seeds {run.seed}"
+                f"missing: {first}train it with --arms {run.teacher.arm} --seeds "
+                f"{run.seed}"
             )
     return runs
 
@@ -291,7 +294,7 @@ class Job:
             origin = {
                 "command": full_command(run, args),
                 "commit": git_commit(),
-                "machine": describe_machine(),
+                "machine": describe_machine(get_device()),
                 "precision": precision(run, args),
             }
             write_json(self.work_dir / ORIGIN, origin)
