@@ -14,7 +14,7 @@ from mmengine.runner import CheckpointLoader
 
 from .checkpoint import find_newest, use_safe_loading
 from .datasets.checks import check_samples
-from .distributed import launch_on_cpus, set_variables
+from .distributed import check_agreement, connect, launch_on_cpus, set_variables
 
 
 def config_parser(description: str) -> ArgumentParser:
@@ -131,7 +131,8 @@ def resume(cfg: Config, cfg_options: dict | None = None) -> None:
         cfg_options: What has overridden it.
 
     Raises:
-        ValueError: There are checkpoints, but none is whole.
+        ValueError: There are checkpoints, but none is whole; or of several processes
+            some have found another than the others, on machines without a common disk.
     """
     if "load_from" in (cfg_options or {}):
         cfg.resume = cfg.load_from is not None
@@ -140,6 +141,10 @@ def resume(cfg: Config, cfg_options: dict | None = None) -> None:
         cfg.resume = newest is not None
         if cfg.resume:
             cfg.load_from = str(newest)
+    if cfg.get("launcher", "none") != "none":
+        connect(cfg)
+        start = Path(cfg.load_from).name if cfg.resume else None
+        check_agreement("the checkpoint that training goes on from", start)
     if cfg.resume and cfg.get("randomness", {}).get("seed") is None:
         meta = CheckpointLoader.load_checkpoint(cfg.load_from, "cpu").get("meta", {})
         cfg.merge_from_dict({"randomness.seed": meta.get("seed")})

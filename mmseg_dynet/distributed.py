@@ -5,7 +5,8 @@ import os
 import torch
 import torch.distributed
 from mmengine.config import Config
-from mmengine.dist import all_gather_object
+from mmengine.dist import all_gather_object, init_dist, is_distributed
+from mmengine.utils.dl_utils import set_multi_processing
 
 PROCESS = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 MEETING = ("MASTER_ADDR", "MASTER_PORT")
@@ -78,6 +79,18 @@ def launch_on_cpus(cfg: Config) -> None:
     cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
     cfg.pop("sync_bn", None)
     _replace_sync_bn(list(cfg.values()))
+
+
+def connect(cfg: Config) -> None:
+    """Join the processes that a launcher has started, as the Runner would later.
+
+    Args:
+        cfg: Of a run with a launcher, whose variables are set.
+    """
+    if not is_distributed():
+        processes = cfg.env_cfg.get("mp_cfg", {})
+        set_multi_processing(**processes, distributed=True)  # warns, if it is second
+        init_dist(cfg.launcher, **cfg.env_cfg.get("dist_cfg", {}))
 
 
 def check_agreement(what: str, value: object) -> None:

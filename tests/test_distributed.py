@@ -28,13 +28,15 @@ ON_A_GPU = pytest.mark.skipif(
 )
 
 
-def run(*arguments: object, **variables: str) -> None:
+def run(*arguments: object, fails: bool = False, **variables: str) -> str:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", *map(str, arguments)],
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | variables,
         capture_output=True, text=True, timeout=400,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    output = done.stdout[-2000:] + done.stderr[-4000:]
+    assert (done.returncode != 0) == fails, output
+    return output
 
 
 @pytest.mark.parametrize(
@@ -182,28 +184,33 @@ def test_a_config_keeps_its_wrapper_on_cpus(options, wrapper, no_launcher, monke
     assert "sync_bn" not in cfg
 
 
-AGREES = """
-import torch.distributed
+APART = """
+import os
+import runpy
+import sys
 
-from mmseg_dynet.distributed import check_agreement
-
-torch.distributed.init_process_group("gloo")
-rank = torch.distributed.get_rank()
-check_agreement("something", "the same")
-try:
-    check_agreement("the checkpoint", None if rank else "iter_7.pth")
-except ValueError as error:
-    expected = "differ in the checkpoint: 'iter_7.pth' in process 0, None in process 1."
-    assert expected in str(error), error
-else:
-    raise AssertionError("nobody has noticed")
-torch.distributed.destroy_process_group()
+sys.argv += ["--work-dir", "machine" + os.environ["RANK"]]
+sys.path.insert(0, os.path.dirname(sys.argv[1]))
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def test_processes_that_would_start_from_different_checkpoints_stop(tmp_path):
-    (tmp_path / "agrees.py").write_text(AGREES)
-    run(*TORCHRUN, tmp_path / "agrees.py", CUDA_VISIBLE_DEVICES="")
+def test_machines_that_would_start_from_different_checkpoints_stop(
+    synthetic_streets, tmp_path, monkeypatch
+):
+    """Before anything else that they do together, which would wait for ever."""
+    monkeypatch.chdir(tmp_path)
+    Path("apart.py").write_text(APART)
+    Path("machine0").mkdir()
+    torch.save(dict(state_dict={}, meta=dict(seed=1)), "machine0/iter_7.pth")
+    output = run(*TORCHRUN, "apart.py", ROOT / "tools/train.py", CONFIG, "--resume",
+                 "--launcher", "pytorch", "--cfg-options",
+                 *(f"{split}_dataloader.dataset.data_root={synthetic_streets}"
+                   for split in ("train", "val", "test")),
+                 fails=True, CUDA_VISIBLE_DEVICES="")  # fmt: skip
+    assert "differ in the checkpoint that training goes on from" in output
+    assert "'iter_7.pth' in process 0, None in process 1" in output
 
 
 def test_a_single_process_agrees_with_itself():

@@ -247,7 +247,7 @@ def painter(
     def paint(frame: Frame) -> Frame:
         labels = inference_model(model, frame).pred_sem_seg.data[0].cpu().numpy()
         # Of one logit for two classes the host makes floats.
-        colors = colorize(labels.astype(np.uint8), palette)[..., ::-1]
+        colors = colorize(labels.astype(np.int64), palette)[..., ::-1]
         return np.round(opacity * colors + (1 - opacity) * frame).astype(np.uint8)
 
     return paint

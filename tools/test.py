@@ -48,7 +48,7 @@ def main():
         cfg.test_evaluator.update(output_dir=args.out, keep_results=True)
     runner = Runner.from_cfg(cfg)
     # MMEngine would test what does not fit with random weights, after a warning.
-    check_weights(tested_model(runner), args.checkpoint)
+    check_weights(tested_model(runner), args.checkpoint, unused="auxiliary_head.")
     runner.test()
 
 

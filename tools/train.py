@@ -1,7 +1,5 @@
 """Train a model: MMSegmentation's tools/train.py, with its arguments."""
 
-from pathlib import Path
-
 import torch
 from mmengine.runner import Runner
 
@@ -12,7 +10,6 @@ from mmseg_dynet.cli import (
     load_run_config,
     resume,
 )
-from mmseg_dynet.distributed import check_agreement
 
 
 def parse_args():
@@ -43,10 +40,7 @@ def main():
             cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
         else:  # MMEngine's needs a GPU
             cfg.optim_wrapper.type = "BFloat16OptimWrapper"
-    runner = Runner.from_cfg(cfg)
-    start = Path(cfg.load_from).name if cfg.resume else None
-    check_agreement("the checkpoint that training goes on from", start)
-    runner.train()
+    Runner.from_cfg(cfg).train()
 
 
 if __name__ == "__main__":

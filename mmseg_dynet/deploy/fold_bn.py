@@ -13,6 +13,7 @@ The folded network computes the same function without a pass over each feature m
 from copy import deepcopy
 
 import torch
+from mmcv.cnn import ConvModule
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -24,10 +25,11 @@ def fold_bn(model: nn.Module) -> nn.Module:
 
     A batch norm is folded if the child before it, in the order of registration, is a
     :class:`nn.Conv2d` or a :class:`DyConv2d` of as many output channels. That is how
-    the blocks of MMSegmentation, mmcv's ConvModule and this package are built; in a
-    network that registers its layers in another order than it runs them, folding would
-    change the function, so compare outputs. Other batch norms stay. Parameters and
-    MACs of convolutions do not change, but for a bias of O values a layer.
+    the blocks of MMSegmentation and of this package are built; in a network that
+    registers its layers in another order than it runs them, folding would change the
+    function, so compare outputs. (Of mmcv's ConvModule the ``order`` is known.) Other
+    batch norms stay. Parameters and MACs of convolutions do not change, but for a bias
+    of O values a layer.
 
     Args:
         model: Any network, static or dynamic. It is left as it is.
@@ -37,6 +39,8 @@ def fold_bn(model: nn.Module) -> nn.Module:
     """
     model = deepcopy(model)
     for parent in list(model.modules()):
+        if isinstance(parent, ConvModule) and not _normalises_its_convolution(parent):
+            continue
         before = None
         for name, child in list(parent.named_children()):
             if isinstance(child, _BatchNorm) and _feeds(before, child):
@@ -45,6 +49,11 @@ def fold_bn(model: nn.Module) -> nn.Module:
             before = child
     model.eval()  # what is new as well; the host's networks return None
     return model
+
+
+def _normalises_its_convolution(module: ConvModule) -> bool:
+    """Whether the norm comes next: it is registered there, whatever the order."""
+    return module.order.index("norm") == module.order.index("conv") + 1
 
 
 def _feeds(conv: nn.Module | None, norm: _BatchNorm) -> bool:

@@ -44,7 +44,10 @@ class CheckPretrainedHook(Hook):
 
 
 def check_weights(
-    module: nn.Module, checkpoint: str, prefix: str | None = None
+    module: nn.Module,
+    checkpoint: str,
+    prefix: str | None = None,
+    unused: str | None = None,
 ) -> None:
     """Raise a ValueError unless a checkpoint fills all weights of a module.
 
@@ -56,9 +59,14 @@ def check_weights(
         checkpoint: As MMEngine loads it.
         prefix: Of the module's weights in the checkpoint. Without one, what a wrapper
             for distributed training adds to their names is taken off.
+        unused: What names begin with in the module whose weights do not matter.
     """
     given, wanted = _shapes(_read(checkpoint, prefix)), _shapes(module.state_dict())
-    unfit = [name for name, shape in wanted.items() if given.get(name) != shape]
+    unfit = [
+        name
+        for name, shape in wanted.items()
+        if given.get(name) != shape and not (unused and name.startswith(unused))
+    ]
     if unfit:
         raise ValueError(
             f"{checkpoint} does not fit {type(module).__name__}: it lacks {len(unfit)} "
@@ -91,9 +99,12 @@ def _read(checkpoint: str, prefix: str | None) -> dict[str, Tensor]:
 
 
 def _shapes(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Shapes of weights, without the counters that MMEngine does not miss either."""
+    """Shapes of weights, without the counters that MMEngine does not miss either.
+
+    What is no tensor, in a checkpoint whose weights MMEngine does not find, is none.
+    """
     return {
         name: tuple(weight.shape)
         for name, weight in weights.items()
-        if not name.endswith("num_batches_tracked")
+        if isinstance(weight, Tensor) and not name.endswith("num_batches_tracked")
     }

@@ -118,10 +118,9 @@ def _matmul(
         out = _multiply(kernels, pixels, None if bias is None else bias[:, None])
         return out.unflatten(2, x.shape[2:])
     x = x.permute(0, 2, 3, 1)
-    if (
-        x.shape[0] == 1
-    ):  # in the fewest calls: for one image it is chosen where these count
-        out = F.linear(x, kernels[0], bias)
+    # In the fewest calls: for one image it is chosen where these count.
+    if x.shape[0] == 1:
+        out = F.linear(x, kernels.flatten(0, 1), bias)
     else:
         if kernels.requires_grad:
             kernels = _ContiguousGradient.apply(kernels)
@@ -196,7 +195,7 @@ def check_shapes(
 
 
 # What torch says where dtypes do not fit.
-_OF_DTYPES = ("type", "not implemented for")
+_OF_DTYPES = ("dtype", "scalar type", "Input type", "not implemented for")
 
 
 def check_devices(**tensors: Tensor | None) -> None:

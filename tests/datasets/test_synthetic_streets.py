@@ -1,7 +1,7 @@
 """The generator: layout, classes, agreement of image and labels, determinism."""
 
 import json
-import os
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -234,22 +234,20 @@ def test_visible_shapes_are_painted_over_in_order_and_skip_mere_paint():
     assert visible_shapes(shapes, 2, 4).tolist() == [[0, 1, 1, 3]] * 2
 
 
-def test_two_processes_that_draw_the_same_set_both_have_it(
-    small, tmp_path, monkeypatch
-):
-    """The one that comes later finds the set of the other, and leaves it."""
-    out, calls = tmp_path / "streets", []
-    convert = writing.convert_cityscapes
+def test_two_that_draw_the_same_set_both_have_it(small, tmp_path, monkeypatch):
+    """The one that comes later waits, and finds the set of the other."""
+    out, drawn = tmp_path / "streets", []
+    draw_all = writing.draw_all
 
-    def convert_second(root):
-        calls.append(root)
-        if len(calls) == 1:  # the other comes in between
-            monkeypatch.setattr(os, "getpid", lambda: 999_999)
-            generate_synthetic_streets(out, **SMALL)
-        convert(root)
+    def draw_slowly(*arguments):
+        drawn.append(arguments)
+        later.start()
+        draw_all(*arguments)
 
-    monkeypatch.setattr(writing, "convert_cityscapes", convert_second)
+    monkeypatch.setattr(writing, "draw_all", draw_slowly)
+    later = Thread(target=generate_synthetic_streets, args=(out,), kwargs=SMALL)
     generate_synthetic_streets(out, **SMALL)
-    assert len({*calls}) == 2
+    later.join()
+    assert len(drawn) == 1
     assert content(out) == content(small)
     assert [*tmp_path.iterdir()] == [out]

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmseg_dynet.apis import build_model
 from mmseg_dynet.cli import load_config
 from mmseg_dynet.deploy import fold_bn
+from mmseg_dynet.models.branches import DyConvModule
 from mmseg_dynet.ops import DyConv2d
 
 CONFIGS = Path(__file__).parents[2] / "configs/fcn"
@@ -101,3 +102,25 @@ def test_a_norm_without_statistics_is_refused():
     )
     with pytest.raises(ValueError, match="track_running_stats=False"):
         fold_bn(network)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [("conv", "norm", "act"), ("norm", "act", "conv"), ("conv", "act", "norm")],
+)
+def test_a_conv_module_is_folded_where_its_order_allows_it(order, draw_norms):
+    torch.manual_seed(0)
+    arguments = dict(in_channels=4, out_channels=4, kernel_size=1, order=order)
+    x, coeff = torch.randn(2, 4, 5, 5), torch.rand(2, 4, 3)
+    for module, inputs in (
+        (ConvModule(norm_cfg=dict(type="BN"), **arguments), (x,)),
+        (
+            DyConvModule(norm_cfg=dict(type="BN"), num_kernels=3, **arguments),
+            (x, coeff),
+        ),
+    ):
+        draw_norms(module)
+        module.eval()
+        folded = fold_bn(module)
+        torch.testing.assert_close(folded(*inputs), module(*inputs))
+        assert has_batch_norm(folded) == (order != ("conv", "norm", "act"))

@@ -9,6 +9,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import save_checkpoint
 from torch import nn
 
+from mmseg_dynet.hooks.pretrained import check_weights
 from mmseg_dynet.models import DyMobileNetV2, DyResNet
 
 
@@ -94,3 +95,11 @@ def test_a_checkpoint_of_a_wrapped_model_fits(tmp_path):
     save_checkpoint(nn.DataParallel(DyMobileNetV2()).state_dict(), path)
     assert next(iter(torch.load(path))).startswith("module.")
     check(Segmentor(DyMobileNetV2(init_cfg=dict(type="Pretrained", checkpoint=path))))
+
+
+def test_a_file_whose_weights_mmengine_does_not_find_lacks_all(tmp_path):
+    """As those of torchvision's scripts, which keep them under "model"."""
+    path, model = str(tmp_path / "model.pth"), nn.Conv2d(1, 1, 1)
+    torch.save(dict(model=model.state_dict(), epoch=3), path)
+    with pytest.raises(ValueError, match="lacks 2 of 2 weights"):
+        check_weights(model, path)

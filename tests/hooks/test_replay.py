@@ -41,3 +41,12 @@ def test_a_resumed_run_is_the_one_that_was_not_interrupted(synthetic_streets, tm
     for name, weight in whole["state_dict"].items():
         assert torch.equal(weight, resumed["state_dict"][name]), name
     assert torch.equal(whole["random_state"]["cpu"], resumed["random_state"]["cpu"])
+
+
+def test_the_best_checkpoint_has_the_random_state_of_training(
+    synthetic_streets, tmp_path
+):
+    """It is saved in validation, whose loader draws random numbers."""
+    trained = train(tmp_path, 1, synthetic_streets)
+    best = torch.load(tmp_path / "best_mIoU_iter_1.pth", weights_only=False)
+    assert torch.equal(best["random_state"]["cpu"], trained["random_state"]["cpu"])

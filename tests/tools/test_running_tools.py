@@ -119,6 +119,16 @@ def test_weights_of_another_network_are_not_tested(options, few_streets, tmp_pat
     assert "layer1.0.conv1.weight" in error
 
 
+def test_a_test_needs_no_weights_of_the_auxiliary_head(few_streets, tmp_path):
+    weights = build_model(load_config(str(DYNAMIC))).state_dict()
+    bare = {n: w for n, w in weights.items() if not n.startswith("auxiliary_head.")}
+    assert len(bare) < len(weights)
+    save_checkpoint(dict(state_dict=bare), str(tmp_path / "bare.pth"))
+    run_tool("test.py", DYNAMIC, tmp_path / "bare.pth", "--work-dir",
+             tmp_path / "test", *few_streets)  # fmt: skip
+    assert last_metrics(tmp_path / "test")["mIoU"] > 0
+
+
 def test_compare_prints_one_table_and_draws(few_streets, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     checkpoints = []

@@ -1,7 +1,7 @@
 """Draw the scenes of every split and write them as Cityscapes ships its own."""
 
+import fcntl
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -79,20 +79,18 @@ def generate_synthetic_streets(
     )
     if is_made(out, recipe):
         return
-    # A name of this process's own: another may draw the same set.
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        draw_all(partial, numbers, height, width, seed)
-        convert_cityscapes(partial)
-        (partial / RECIPE).write_text(recipe)
-        try:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    lock = out.with_name(f".{out.name}.lock")
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # for as long as the block, or the process
+        if not is_made(out, recipe):  # by another process, meanwhile
+            partial = out.with_name(f".{out.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)  # of a killed process
+            draw_all(partial, numbers, height, width, seed)
+            convert_cityscapes(partial)
+            (partial / RECIPE).write_text(recipe)
             partial.replace(out)
-        except OSError:
-            if not is_made(out, recipe):  # by another process, meanwhile
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        lock.unlink(missing_ok=True)  # who waits for it finds the set made
 
 
 def draw_all(
