@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import mean
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from scipy.stats import ttest_ind
 
 from mmseg_dynet.markdown import markdown_table
@@ -305,8 +306,9 @@ def draw_accuracy_over_cost(
     )
     for axes in (over_macs, over_time):
         axes.grid(alpha=0.3, which="both")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
     return figure
 
 
