@@ -232,7 +232,8 @@ def list_runs(args: Namespace) -> list[Run]:
             continue
         if not last_checkpoint(run.teacher, args).is_file():
             # A run with an outcome is not trained again, even if its weights are gone.
-            first = f"remove {OUTCOME} beside it and " * is_done(run.teacher, args)
+            is_over = is_done(run.teacher, args)
+            first = f"remove {OUTCOME} beside it and " if is_over else ""
             raise FileNotFoundError(
                 f"{last_checkpoint(run.teacher, args)}, the teacher of {run.name}, is "
                 f"missing: {first}train it with --arms {run.teacher.arm} --seeds "
