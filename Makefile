@@ -21,8 +21,8 @@ PACKAGE_FILES := setup.py mmseg_dynet/version.py $(CONSTRAINTS)
 
 STREETS := data/synthetic_streets
 DEMO_NAME := r18-d16_fcn_1xb4-200_synthetic-streets-128x256
-DEMO_STATIC := configs/fcn/$(DEMO_NAME).py
-DEMO_DYNAMIC := configs/fcn/dy-$(DEMO_NAME).py
+DEMO_STATIC := configs/dynet/$(DEMO_NAME).py
+DEMO_DYNAMIC := configs/dynet/dy-$(DEMO_NAME).py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

@@ -27,7 +27,7 @@ both() {  # NAME DYNAMIC STATIC OPTION...: with float32 and with int8 weights
 }
 
 config() {  # NAME: the config of the Cityscapes segmentor
-    echo "configs/${1##*_}/$1_4xb2-80k_cityscapes-512x1024.py"
+    echo "configs/dynet/$1_4xb2-80k_cityscapes-512x1024.py"
 }
 
 both resnet50 Dy-ResNet50 ResNet50 --repeats 40

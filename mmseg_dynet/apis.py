@@ -10,7 +10,7 @@ from mmengine.runner import load_state_dict
 from torch import nn
 from torch.utils.data import Dataset, Subset
 
-from mmseg_dynet.checkpoint import read_weights
+from mmseg_dynet.engine.checkpoint import read_weights
 
 
 def build_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:

@@ -12,9 +12,9 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import CheckpointLoader
 
-from .checkpoint import find_newest, use_safe_loading
 from .datasets.checks import check_samples
-from .distributed import check_agreement, connect, launch_on_cpus, set_variables
+from .engine.checkpoint import find_newest, use_safe_loading
+from .engine.launch import check_agreement, connect, launch_on_cpus, set_variables
 
 
 def config_parser(description: str) -> ArgumentParser:
@@ -73,7 +73,7 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"no config file at {path}; configs of this project are under configs/, "
-            "e.g. configs/fcn/dy-r50-d8_fcn_4xb2-80k_cityscapes-512x1024.py"
+            "e.g. configs/dynet/dy-r50-d8_fcn_4xb2-80k_cityscapes-512x1024.py"
         )
     use_safe_loading()
     cfg = Config.fromfile(path)

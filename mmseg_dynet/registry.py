@@ -7,7 +7,6 @@ scope.
 
 from mmengine.fileio import register_backend
 from mmengine.registry import (
-    DATA_SAMPLERS,
     HOOKS,
     METRICS,
     MODELS,
@@ -17,18 +16,17 @@ from mmengine.registry import (
 
 from mmseg_dynet import datasets  # noqa: F401  registers in MMSegmentation's DATASETS
 from mmseg_dynet.datasets.checks import CheckFiles, CheckLabels
-from mmseg_dynet.datasets.replay import ReplayableSampler, SeedAugmentation
-from mmseg_dynet.evaluation import ClassIoUMetric
-from mmseg_dynet.hooks import (
+from mmseg_dynet.engine import (
     ChannelsLastHook,
     CheckPretrainedHook,
     CoefficientHook,
     FiniteLossHook,
     KernelReuseHook,
-    ReplayHook,
     SafeCheckpointHook,
 )
-from mmseg_dynet.hooks.checkpoint import BACKEND, WholeFileBackend
+from mmseg_dynet.engine.checkpoint_hook import BACKEND, WholeFileBackend
+from mmseg_dynet.engine.metric import ClassIoUMetric
+from mmseg_dynet.engine.optim_wrapper import BFloat16OptimWrapper
 from mmseg_dynet.models import (
     DyMobileNetV2,
     DyMobileNetV3,
@@ -36,12 +34,9 @@ from mmseg_dynet.models import (
     DyShuffleNetV2,
     ShuffleNetV2,
 )
-from mmseg_dynet.models.distillation import DistilledEncoderDecoder
 from mmseg_dynet.ops import DyConv2d
-from mmseg_dynet.optim import BFloat16OptimWrapper
 
 for module in (
-    DistilledEncoderDecoder,
     DyConv2d,
     DyMobileNetV2,
     DyMobileNetV3,
@@ -57,13 +52,11 @@ for module in (
     CoefficientHook,
     FiniteLossHook,
     KernelReuseHook,
-    ReplayHook,
     SafeCheckpointHook,
 ):
     HOOKS.register_module(module=module)
 
-DATA_SAMPLERS.register_module(module=ReplayableSampler)
-for module in (CheckFiles, CheckLabels, SeedAugmentation):
+for module in (CheckFiles, CheckLabels):
     TRANSFORMS.register_module(module=module)
 
 METRICS.register_module(module=ClassIoUMetric)

@@ -3,9 +3,9 @@
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmseg_dynet.analysis.paper import NETWORKS
 from mmseg_dynet.apis import build_model, input_size
 from mmseg_dynet.cli import load_config
+from mmseg_dynet.models.paper_networks import NETWORKS
 
 NUM_KERNELS = 6  # of the paper's networks
 DYNAMIC = "Dy-"  # in the names of those that are dynamic
@@ -24,7 +24,7 @@ def build_subject(name: str, cfg_options: dict | None = None) -> tuple[nn.Module
     """Build a network in eval mode with drawn weights.
 
     Args:
-        name: A config's path, or a name of :data:`mmseg_dynet.analysis.paper.NETWORKS`.
+        name: A config's path, or a name of ``NETWORKS``.
         cfg_options: Overrides of the config's values.
 
     Returns:

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from packaging.version import Version
+from streets import generate_synthetic_streets
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-
-from mmseg_dynet.datasets.synthetic_streets import generate_synthetic_streets
 
 # The oldest torch computes and trains. It cannot compile all networks (MobileNetV3) or
 # export them.

@@ -10,8 +10,8 @@ from mmseg_dynet.markdown import read_block
 from mmseg_dynet.model_zoo import read_accuracy, render, segmentor_configs
 
 ROOT = Path(__file__).parents[1]
-TRAINED = "configs/fcn/r18-d16_fcn_1xb4-2k_camvid-240x320.py"
-UNTRAINED = "configs/fcn/dy-r18-d16_fcn_1xb4-2k_camvid-240x320.py"
+TRAINED = "configs/dynet/r18-d16_fcn_1xb4-2k_camvid-240x320.py"
+UNTRAINED = "configs/dynet/dy-r18-d16_fcn_1xb4-2k_camvid-240x320.py"
 
 
 # PSPNet's resized pools, of a feature map of 769 / 8 pixels.
@@ -27,7 +27,7 @@ def test_the_page_is_up_to_date():
 @pytest.fixture
 def root(tmp_path):
     """Two configs, one of which a metafile has a result of; JSON is YAML."""
-    (tmp_path / "configs/fcn").mkdir(parents=True)
+    (tmp_path / "configs/dynet").mkdir(parents=True)
     (tmp_path / "configs/_base_").symlink_to(ROOT / "configs/_base_")
     for config in (TRAINED, UNTRAINED):
         shutil.copy(ROOT / config, tmp_path / config)
@@ -40,8 +40,8 @@ def root(tmp_path):
     }
     models = [trained, {"Config": UNTRAINED}]
     metafile = json.dumps({"Models": [*models, classifier]})
-    (tmp_path / "configs/fcn/metafile.yml").write_text(metafile)
-    (tmp_path / "model-index.yml").write_text("Import: [configs/fcn/metafile.yml]")
+    (tmp_path / "configs/dynet/metafile.yml").write_text(metafile)
+    (tmp_path / "model-index.yml").write_text("Import: [configs/dynet/metafile.yml]")
     return tmp_path
 
 
@@ -56,6 +56,6 @@ def test_accuracy_comes_from_the_metafiles(root):
 
 
 def test_a_name_without_a_known_data_set_is_an_error(root):
-    (root / UNTRAINED).rename(root / "configs/fcn/dy-r18-d16_fcn_1xb4-2k_moon-240.py")
+    (root / UNTRAINED).rename(root / "configs/dynet/dy-r18-d16_fcn_1xb4-2k_moon-240.py")
     with pytest.raises(ValueError, match=r"moon-240\.py names none of cityscapes, cam"):
         render(root)

@@ -146,7 +146,7 @@ mim = Path(get_installed_path("mmseg_dynet"), ".mim")
 index = load(str(mim / "model-index.yml"))
 missing = [file for file in index["Import"] if not (mim / file).is_file()]
 assert not missing, missing
-config = mim / "configs/fcn/dy-r50-d8_fcn_4xb2-80k_cityscapes-512x1024.py"
+config = mim / "configs/dynet/dy-r50-d8_fcn_4xb2-80k_cityscapes-512x1024.py"
 assert Config.fromfile(config).model.backbone.type == "DyResNet"
 print(mmseg_dynet.__file__)
 """

@@ -1,12 +1,12 @@
 """What the measuring tools measure is what its name says."""
 
 import pytest
+from figures.paper import NETWORKS
 
-from mmseg_dynet.analysis.paper import NETWORKS
 from mmseg_dynet.ops import DyConv2d
 from mmseg_dynet.subjects import build_subject, subject_size
 
-CONFIG = "configs/fcn/dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
+CONFIG = "configs/dynet/dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -8,8 +8,8 @@ from mmseg_dynet.cli import (
     config_parser,
     load_run_config,
 )
-from mmseg_dynet.hooks.pretrained import check_weights
-from mmseg_dynet.hooks.unwrap import tested_model
+from mmseg_dynet.engine.pretrained import check_weights
+from mmseg_dynet.engine.unwrap import tested_model
 
 
 def parse_args():

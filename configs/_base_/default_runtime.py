@@ -12,7 +12,6 @@ visualizer = dict(
 custom_hooks = [
     dict(type="CheckPretrainedHook"),
     dict(type="FiniteLossHook"),
-    dict(type="ReplayHook"),
 ]
 log_processor = dict(by_epoch=False)
 log_level = "INFO"

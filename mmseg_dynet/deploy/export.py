@@ -32,7 +32,7 @@ from torch.fx import GraphModule, Node
 from torch.nn.modules.utils import _pair
 
 from mmseg_dynet.files import replacing
-from mmseg_dynet.models.inverted_residual import SamePadding
+from mmseg_dynet.models.blocks.inverted_residual import SamePadding
 from mmseg_dynet.ops import DyConv2d
 
 from .fold_bn import fold_bn

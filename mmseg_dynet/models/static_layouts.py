@@ -17,7 +17,7 @@ from mmseg_dynet.messages import some
 
 from .backbones import DyMobileNetV2, DyMobileNetV3, DyResNet
 from .backbones.dy_resnet import DyBottleneck
-from .branches import DyConvModule
+from .blocks.branch import DyConvModule
 
 KNOWN = (
     "ResNet and ResNetV1c 18, 34, 50, 101, MobileNetV2 and MobileNetV3 small and large "

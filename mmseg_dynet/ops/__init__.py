@@ -1,6 +1,5 @@
 """The dynamic convolution: functions, coefficient prediction, layer; by torch alone."""
 
-from .coefficients import CoefficientPredictor
 from .dy_conv2d import DyConv2d
 from .functional import (
     dynamic_conv2d,
@@ -10,6 +9,7 @@ from .functional import (
 )
 from .implementation import IMPLEMENTATIONS, force_implementation
 from .per_image import conv2d_per_image
+from .predictor import CoefficientPredictor
 
 __all__ = [
     "IMPLEMENTATIONS",

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
-from .coefficients import CoefficientPredictor
 from .functional import dynamic_conv2d_feature_fusion, fuse_kernels
 from .implementation import fuses_feature_maps
 from .per_image import IntOrPair, conv2d_per_image
+from .predictor import CoefficientPredictor
 
 
 class DyConv2d(nn.Module):

@@ -233,7 +233,7 @@ def documented(workplace, trained, monkeypatch):
     monkeypatch.chdir(workplace)
     text = (ROOT / "docs/pretraining.md").read_text(encoding="utf-8")
     code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
-    (path,) = re.findall(r"here `(configs/fcn/.*?\.py)`", text)
+    (path,) = re.findall(r"here `(configs/dynet/.*?\.py)`", text)
     checkpoint = load_block(code, workplace / path).model.backbone.init_cfg.checkpoint
     # The documented run is longer.
     Path(checkpoint).unlink(missing_ok=True)

@@ -15,10 +15,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmseg_dynet.apis import build_model
 from mmseg_dynet.cli import load_config
 from mmseg_dynet.deploy import fold_bn
-from mmseg_dynet.models.branches import DyConvModule
+from mmseg_dynet.models.blocks.branch import DyConvModule
 from mmseg_dynet.ops import DyConv2d
 
-CONFIGS = Path(__file__).parents[2] / "configs/fcn"
+CONFIGS = Path(__file__).parents[2] / "configs/dynet"
 TWINS = {
     "resnet18-v1c": lambda: ResNetV1c(depth=18),
     "resnet50": lambda: ResNet(depth=50),

@@ -24,7 +24,7 @@ from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
 CONFIG = (
     Path(__file__).parents[2]
-    / "configs/fcn/dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
+    / "configs/dynet/dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
 )
 # Dy- networks and their Fix- controls.
 BACKBONES = {

@@ -10,7 +10,7 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools/analysis_tools/benchmark_steps.py"
-NAME = "configs/fcn/{}r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
+NAME = "configs/dynet/{}r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
 
 
 def test_each_step_is_a_row(monkeypatch, capsys, tmp_path):

@@ -20,8 +20,8 @@ from mmseg_dynet.apis import build_model
 from mmseg_dynet.cli import load_config
 
 ROOT = Path(__file__).parents[2]
-STATIC = ROOT / "configs/fcn/r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
-DYNAMIC = ROOT / "configs/fcn/dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
+STATIC = ROOT / "configs/dynet/r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
+DYNAMIC = ROOT / "configs/dynet/dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
 
 
 def run_tool(tool: str | Path, *arguments: object, fails: bool = False) -> str:

@@ -22,7 +22,7 @@ from mmseg_dynet.apis import build_model
 from mmseg_dynet.cli import load_config
 
 ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / "configs/fcn/dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
+CONFIG = ROOT / "configs/dynet/dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
 SIZE = (64, 96)
 TOOL = runpy.run_path(str(ROOT / "tools/segment.py"), run_name="tool")
 

@@ -18,7 +18,7 @@ from mmseg_dynet.apis import build_model
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools/model_converters/static2dynet.py"
-STATIC = ROOT / "configs/fcn/r18-d16_fcn_1xb4-2k_camvid-240x320.py"
+STATIC = ROOT / "configs/dynet/r18-d16_fcn_1xb4-2k_camvid-240x320.py"
 NARROW = dict(
     backbone=dict(base_channels=8),
     decode_head=dict(in_channels=64, channels=16),

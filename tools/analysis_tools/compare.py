@@ -21,8 +21,8 @@ from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.analysis.gallery import colorize, draw_gallery
 from mmseg_dynet.analysis.latency import time_alternating
 from mmseg_dynet.apis import spread, windows_shape
-from mmseg_dynet.checkpoint import find_newest, short_name
 from mmseg_dynet.cli import at_least, config_parser, default_work_dir, load_config
+from mmseg_dynet.engine.checkpoint import find_newest, short_name
 from mmseg_dynet.files import write_figure, write_json
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from prettytable import PrettyTable
 
-from mmseg_dynet.checkpoint import load_from_file, weights_of
+from mmseg_dynet.engine.checkpoint import load_from_file, weights_of
 from mmseg_dynet.files import replacing
 from mmseg_dynet.models.from_static import Conversion, to_dynamic
 

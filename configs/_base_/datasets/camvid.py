@@ -30,11 +30,8 @@ camvid_model = dict(
     test_cfg=dict(mode="slide", crop_size=crop_size, stride=(160, 213)),
 )
 train_pipeline = [
-    dict(type="SeedAugmentation"),
-    dict(type="CheckFiles"),
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
-    dict(type="CheckLabels", num_classes=11, ignore_index=ignore_index),
     dict(type="Resize", scale=(480, 360), keep_ratio=True),
     dict(
         type="RandomCrop",
@@ -47,11 +44,9 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type="LoadImageFromFile"),
-    dict(type="CheckFiles"),
     dict(type="Resize", scale=(480, 360), keep_ratio=True),
     # After Resize: predictions are compared at the size of the label map.
     dict(type="LoadAnnotations"),
-    dict(type="CheckLabels", num_classes=11, ignore_index=ignore_index),
     dict(type="PackSegInputs"),
 ]
 tta_pipeline = [
@@ -76,7 +71,7 @@ train_dataloader = dict(
     batch_size=batch_size,
     num_workers=2,
     persistent_workers=True,
-    sampler=dict(type="ReplayableSampler"),
+    sampler=dict(type="InfiniteSampler", shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

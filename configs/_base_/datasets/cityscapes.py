@@ -3,11 +3,8 @@ dataset_type = "CityscapesDataset"
 data_root = "data/cityscapes/"
 crop_size = (512, 1024)
 train_pipeline = [
-    dict(type="SeedAugmentation"),
-    dict(type="CheckFiles"),
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
-    dict(type="CheckLabels", num_classes=19),
     dict(
         type="RandomResize",
         scale=(2048, 1024),
@@ -21,11 +18,9 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type="LoadImageFromFile"),
-    dict(type="CheckFiles"),
     dict(type="Resize", scale=(2048, 1024), keep_ratio=True),
     # After Resize: predictions are compared at the size of the label map.
     dict(type="LoadAnnotations"),
-    dict(type="CheckLabels", num_classes=19),
     dict(type="PackSegInputs"),
 ]
 tta_pipeline = [
@@ -50,7 +45,7 @@ train_dataloader = dict(
     batch_size=2,
     num_workers=2,
     persistent_workers=True,
-    sampler=dict(type="ReplayableSampler"),
+    sampler=dict(type="InfiniteSampler", shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

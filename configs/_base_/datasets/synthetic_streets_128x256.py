@@ -4,11 +4,8 @@ dataset_type = "CityscapesDataset"
 data_root = "data/synthetic_streets/"
 crop_size = (128, 256)
 train_pipeline = [
-    dict(type="SeedAugmentation"),
-    dict(type="CheckFiles"),
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
-    dict(type="CheckLabels", num_classes=19),
     dict(type="RandomCrop", crop_size=crop_size),
     dict(type="RandomFlip", prob=0.5),
     dict(type="PhotoMetricDistortion"),
@@ -16,9 +13,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type="LoadImageFromFile"),
-    dict(type="CheckFiles"),
     dict(type="LoadAnnotations"),
-    dict(type="CheckLabels", num_classes=19),
     dict(type="PackSegInputs"),
 ]
 tta_pipeline = [
@@ -39,7 +34,7 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=2,
     persistent_workers=True,
-    sampler=dict(type="ReplayableSampler"),
+    sampler=dict(type="InfiniteSampler", shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

@@ -14,7 +14,7 @@ from mmengine.model import Sequential
 from mmseg.models.backbones import MobileNetV3
 from mmseg.models.utils import make_divisible
 
-from mmseg_dynet.models.inverted_residual import InvertedResidual, padding_of
+from mmseg_dynet.models.blocks.inverted_residual import InvertedResidual, padding_of
 from mmseg_dynet.models.validation import check_choice, check_per_stage, check_positive
 
 from .base import BATCH_NORM, InitCfg, StagedBackbone

@@ -16,7 +16,7 @@ from mmengine.model import Sequential
 from packaging.version import Version
 from torch import Tensor, nn
 
-from mmseg_dynet.models.branches import build_branch
+from mmseg_dynet.models.blocks.branch import build_branch
 from mmseg_dynet.models.validation import check_choice, check_per_stage
 
 from .base import BATCH_NORM, InitCfg, StagedBackbone

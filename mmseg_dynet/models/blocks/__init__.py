@@ -1,0 +1,1 @@
+"""Blocks of the networks: each built static or dynamic from one description."""

@@ -1,0 +1,137 @@
+"""The block of the MobileNets: pointwise, spatial, pointwise, around a shortcut."""
+
+import torch.nn.functional as F
+from mmseg.models.utils import SELayer
+from torch import Tensor, nn
+
+from .branch import build_branch
+
+# MobileNetV3's, as is the host's default; but mmcv's own hard sigmoid warns when built.
+_SQUEEZE_ACTS = (dict(type="ReLU"), dict(type=nn.Hardsigmoid))
+
+
+class SamePadding(nn.Module):
+    """TensorFlow's padding, with which a strided convolution gives ceil(size / stride).
+
+    What mmcv's AdaptivePadding does, in integer arithmetic: the division and rounding
+    there do not survive an export with variable sizes.
+
+    Args:
+        kernel_size: Side of the kernel that follows.
+        stride: Its stride, not above ``dilation * (kernel_size - 1) + 1``.
+        dilation: Its dilation.
+    """
+
+    def __init__(self, kernel_size: int, stride: int, dilation: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.overlap = dilation * (kernel_size - 1) + 1 - stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pad (B, C, H, W), the odd pixel at the bottom and right."""
+        height, width = (self.overlap + -size % self.stride for size in x.shape[2:])
+        left, top = width // 2, height // 2
+        return F.pad(x, (left, width - left, top, height - top))
+
+
+def padding_of(
+    kernel_size: int, stride: int, dilation: int, same: bool
+) -> tuple[nn.Module, int]:
+    """Say how a convolution of odd kernel is padded to ceil(size / stride).
+
+    Args:
+        kernel_size: Side of the kernel, odd.
+        stride: Of the convolution.
+        dilation: Of the convolution.
+        same: Whether by :class:`SamePadding`; else alike on all sides. At stride 1 the
+            two are one.
+
+    Returns:
+        The layer in front of the convolution, and the convolution's own padding. There
+        is a layer in either case: names of weights count the layers, and must depend on
+        neither stride nor padding.
+    """
+    if same and stride > 1:
+        return SamePadding(kernel_size, stride, dilation), 0
+    return nn.Identity(), dilation * (kernel_size // 2)
+
+
+class InvertedResidual(nn.Module):
+    """Inverted residual block of MobileNetV2 and V3, dynamic or static.
+
+    Every convolution is dynamic, and one linear predictor serves them all from the
+    block's input; a squeeze-excite layer stays static.
+
+    Args:
+        in_channels: C, channels of the input.
+        mid_channels: Channels of the spatial convolution.
+        out_channels: O, channels of the output.
+        num_kernels: K, the fixed kernels an output channel owns (the paper's g_t);
+            None for static convolutions.
+        kernel_size: Side of the spatial convolution's kernel, odd.
+        stride: Stride of the spatial convolution. At 1 the block has a shortcut,
+            provided that C equals O.
+        dilation: Dilation of the spatial convolution.
+        groups: Groups of the spatial convolution; ``mid_channels`` makes it a depthwise
+            one.
+        expand: Whether a pointwise convolution from C to ``mid_channels`` comes first.
+        squeeze: Whether a squeeze-excite layer follows the spatial convolution.
+        same_padding: Whether a strided convolution is padded by :class:`SamePadding`:
+            on an even side by one pixel less, at the top and left. None is False for a
+            network without the choice: no layer stands in the place of the padding.
+        **shared: ``norm_cfg`` and ``act_cfg`` of the convolutions.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        mid_channels: int,
+        out_channels: int,
+        num_kernels: int | None,
+        *,
+        kernel_size: int = 3,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int,
+        expand: bool,
+        squeeze: bool = False,
+        same_padding: bool | None = None,
+        **shared,
+    ) -> None:
+        super().__init__()
+        pad, padding = padding_of(kernel_size, stride, dilation, bool(same_padding))
+        layers = []
+        if expand:
+            layers.append(
+                dict(in_channels=in_channels, out_channels=mid_channels, kernel_size=1)
+            )
+        if same_padding is not None:
+            layers.append(pad)
+        layers.append(
+            dict(
+                in_channels=mid_channels,
+                out_channels=mid_channels,
+                kernel_size=kernel_size,
+                stride=stride,
+                padding=padding,
+                dilation=dilation,
+                groups=groups,
+            )
+        )
+        if squeeze:
+            layers.append(SELayer(mid_channels, ratio=4, act_cfg=_SQUEEZE_ACTS))
+        layers.append(
+            dict(
+                in_channels=mid_channels,
+                out_channels=out_channels,
+                kernel_size=1,
+                act_cfg=None,
+            )
+        )
+        self.branch = build_branch(layers, num_kernels, **shared)
+        self.shortcut = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, O, H', W')."""
+        out = self.branch(x)
+        return out.add_(x) if self.shortcut else out

@@ -1,0 +1,1 @@
+"""The CamVid study: arms, outcomes, statistics."""

@@ -1,0 +1,212 @@
+"""The FLOPs figures of DyNet as data, each beside the count of our network.
+
+:data:`FIGURES` and :data:`REDUCTIONS` hold what "DyNet: Dynamic Convolution for
+Accelerating Convolutional Neural Networks" (arXiv 2004.10694) states; :data:`NETWORKS`
+builds the counterparts. "FLOPs" are MACs there. What a figure counts, and in which
+unit, differs from row to row; docs/flops.md says how the rules were found.
+"""
+
+from dataclasses import asdict, dataclass
+from functools import cache
+
+import torch
+from prettytable import PrettyTable, TableStyle
+
+from mmseg_dynet.analysis.complexity import Complexity, count_complexity
+from mmseg_dynet.models.paper_networks import NETWORKS
+
+UNITS = {"2^20": 2**20, "10^6": 10**6, "10^9": 10**9}
+
+# What a figure counts, by attributes of Complexity.
+CONV = ("convolution",)
+CONV_HEAD = (*CONV, "head")
+CONV_SE_HEAD = (*CONV, "squeeze_excite", "head")
+DYNAMIC = (*CONV, "fusion", "prediction")
+DYNAMIC_HEAD = (*DYNAMIC, "head")
+PART_LABELS = {"convolution": "conv", "squeeze_excite": "SE"}
+
+MARKDOWN_BLOCK = "paper-table"
+NO_FIGURE = "-"
+LEGEND = f"""\
+MACs for one image of 224 x 224 pixels (Cityscapes: 768 x 768). conv: convolutions of
+the backbone; SE: its squeeze-excite layers; fusion: of kernels; prediction: of
+coefficients; head: the classifier (Cityscapes: the FCN head). "v1" is the ImageNet
+table of arXiv v1, "earlier" that of the version before it, "quoted" one of its rows
+that the paper has from elsewhere; a "{NO_FIGURE}" says that it has no figure."""
+REDUCTIONS_LEGEND = """\
+MACs saved against the static network. The paper's follow from its figures above; ours
+count everything in both networks."""
+
+
+@cache
+def count_network(name: str, num_kernels: int | None) -> Complexity:
+    """Count the MACs of a network of :data:`NETWORKS` for one image.
+
+    Args:
+        name: Key of :data:`NETWORKS`.
+        num_kernels: K, the paper's g_t; None for a static network.
+    """
+    network = NETWORKS[name]
+    with torch.device("meta"):  # needs no memory, draws no weights
+        model = network.build(num_kernels)
+    return count_complexity(model, (1, 3, network.side, network.side))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A FLOPs figure of the paper, and what of our network is comparable with it.
+
+    Attributes:
+        network: Key of :data:`NETWORKS`.
+        num_kernels: K, the paper's g_t; None for a static network.
+        source: The table of the paper.
+        counted: The attributes of :class:`Complexity` to add up.
+        unit: Key of :data:`UNITS`.
+        paper: The figure; None where the paper has none, to show what it leaves out.
+    """
+
+    network: str
+    num_kernels: int | None
+    source: str
+    counted: tuple[str, ...]
+    unit: str
+    paper: float | None
+
+    @property
+    def ours(self) -> float:
+        """The count of our network, in the figure's unit."""
+        counts = count_network(self.network, self.num_kernels)
+        return sum(getattr(counts, part) for part in self.counted) / UNITS[self.unit]
+
+    @property
+    def deviation(self) -> float | None:
+        """How far ours lies above the paper's figure, in percent of it."""
+        return None if self.paper is None else 100 * (self.ours / self.paper - 1)
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A reduction that the paper states, of a dynamic network against a static one.
+
+    Attributes:
+        network: Key of :data:`NETWORKS`; counted with six kernels.
+        static: Key of :data:`NETWORKS`.
+        paper: In percent of the static network.
+    """
+
+    network: str
+    static: str
+    paper: float
+
+    @property
+    def ours(self) -> float:
+        """The reduction of ours, in percent, everything counted in both networks."""
+        static = count_network(self.static, None)
+        return 100 * (1 - count_network(self.network, 6).macs / static.macs)
+
+
+FIGURES = (
+    Figure("MobileNetV2 (1.0)", None, "v1", CONV_HEAD, "10^6", 298),
+    Figure("MobileNetV2 (0.75)", None, "quoted", CONV_HEAD, "10^6", 145),
+    Figure("MobileNetV2 (0.6)", None, "quoted", CONV_HEAD, "10^6", 141),
+    Figure("Dy-mobile (1.0)", 6, "earlier", CONV, "10^6", 129),
+    Figure("Dy-mobile (1.0)", 6, "v1", DYNAMIC, "10^6", 135),
+    Figure("Dy-mobile (1.0)", 4, "ablation", CONV, "10^6", 129),
+    Figure("Dy-mobile (1.0)", 4, "ablation", DYNAMIC, "10^6", None),
+    Figure("Dy-mobile (1.0)", 2, "ablation", CONV, "10^6", 129),
+    Figure("Dy-mobile (1.0)", 2, "ablation", DYNAMIC, "10^6", None),
+    Figure("Dy-mobile (1.0)", 1, "ablation", CONV, "10^6", 129),
+    Figure("Dy-mobile (1.0)", 1, "ablation", DYNAMIC, "10^6", None),
+    Figure("Fix-mobile (1.0)", None, "ablation", CONV, "10^6", 129),
+    Figure("ShuffleNetV2 (1.0)", None, "v1", CONV_HEAD, "10^6", 146),
+    Figure("Dy-shuffle (1.0)", 6, "earlier", CONV, "2^20", 88),
+    Figure("Dy-shuffle (1.0)", 6, "v1", DYNAMIC, "2^20", 92),
+    Figure("Dy-shuffle (1.5)", 6, "ablation", CONV, "2^20", 171),
+    Figure("Fix-shuffle (1.5)", None, "ablation", CONV, "2^20", 171),
+    Figure("MobileNetV3-Small", None, "v1", CONV_SE_HEAD, "10^6", 56),
+    Figure("Dy-MobileNetV3-Small", 6, "v1", DYNAMIC, "10^6", 59),
+    Figure("MobileNetV3-Large", None, "v1", CONV_SE_HEAD, "10^6", 219),
+    Figure("Dy-MobileNetV3-Large", 6, "v1", DYNAMIC, "10^6", 228),
+    Figure("ResNet18", None, "v1", CONV_HEAD, "2^20", 1730),
+    Figure("Dy-ResNet18", 6, "earlier", CONV_HEAD, "2^20", 550),
+    Figure("Dy-ResNet18", 6, "v1", DYNAMIC_HEAD, "2^20", 567),
+    Figure("Dy-ResNet18", 1, "ablation", CONV_HEAD, "2^20", 550),
+    Figure("Dy-ResNet18", 1, "ablation", DYNAMIC_HEAD, "2^20", None),
+    Figure("ResNet50", None, "v1", CONV_HEAD, "2^20", 3890),
+    Figure("Dy-ResNet50", 6, "earlier", CONV_HEAD, "2^20", 1075),
+    Figure("Dy-ResNet50", 6, "v1", DYNAMIC_HEAD, "2^20", 1119),
+    Figure("FCN on ResNet50", None, "Cityscapes", CONV_HEAD, "10^9", 310.8),
+    Figure("FCN-256 on Dy-ResNet50", 6, "Cityscapes", DYNAMIC_HEAD, "10^9", 95.6),
+    Figure("FCN-512 on Dy-ResNet50", 6, "Cityscapes", DYNAMIC_HEAD, "10^9", 95.6),
+)
+
+REDUCTIONS = (
+    Reduction("Dy-mobile (1.0)", "MobileNetV2 (1.0)", 54.7),
+    Reduction("Dy-shuffle (1.0)", "ShuffleNetV2 (1.0)", 37.0),
+    Reduction("Dy-ResNet18", "ResNet18", 67.2),
+    Reduction("Dy-ResNet50", "ResNet50", 71.3),
+    Reduction("FCN-256 on Dy-ResNet50", "FCN on ResNet50", 69.3),
+    Reduction("FCN-512 on Dy-ResNet50", "FCN on ResNet50", 69.3),
+)
+
+
+def render(markdown: bool = False) -> str:
+    """Lay out figures and reductions, each a legend and a table, as text.
+
+    Args:
+        markdown: Whether the tables are Markdown's.
+    """
+    figures, reductions = _tabulate_figures(), _tabulate_reductions()
+    if markdown:
+        figures.set_style(TableStyle.MARKDOWN)
+        reductions.set_style(TableStyle.MARKDOWN)
+    return f"{LEGEND}\n\n{figures}\n\n{REDUCTIONS_LEGEND}\n\n{reductions}"
+
+
+def report() -> dict:
+    """Collect figures and reductions, with the full counts, for a JSON file."""
+    figures = [
+        asdict(figure)
+        | dict(
+            ours=figure.ours,
+            deviation_percent=figure.deviation,
+            macs=count_network(figure.network, figure.num_kernels).as_dict(),
+        )
+        for figure in FIGURES
+    ]
+    reductions = [
+        asdict(reduction) | dict(ours=reduction.ours) for reduction in REDUCTIONS
+    ]
+    return dict(figures=figures, reductions_percent=reductions)
+
+
+def _tabulate_figures() -> PrettyTable:
+    table = PrettyTable(
+        ["network", "g_t", "table", "counted", "unit", "paper", "ours", "dev., %"],
+        align="r",
+    )
+    for column in ("network", "table", "counted"):
+        table.align[column] = "l"
+    for figure in FIGURES:
+        table.add_row(
+            [
+                figure.network,
+                figure.num_kernels or "",
+                figure.source,
+                " + ".join(PART_LABELS.get(part, part) for part in figure.counted),
+                figure.unit,
+                NO_FIGURE if figure.paper is None else f"{figure.paper:g}",
+                f"{figure.ours:.2f}",
+                NO_FIGURE if figure.paper is None else f"{figure.deviation:+.2f}",
+            ]
+        )
+    return table
+
+
+def _tabulate_reductions() -> PrettyTable:
+    table = PrettyTable(["network", "against", "paper, %", "ours, %"], align="r")
+    table.align["network"] = table.align["against"] = "l"
+    for reduction in REDUCTIONS:
+        percents = (f"{reduction.paper:.1f}", f"{reduction.ours:.1f}")
+        table.add_row([reduction.network, reduction.static, *percents])
+    return table

@@ -1,0 +1,82 @@
+"""The chain of a block: dynamic against its layers run one by one, and its control."""
+
+import pytest
+import torch
+from mmcv.cnn import ConvModule
+from torch import nn
+
+from mmseg_dynet.models.blocks.branch import DyConvModule, build_branch
+from mmseg_dynet.ops import dynamic_conv2d_reference
+
+LAYERS = (
+    dict(in_channels=4, out_channels=6, kernel_size=1),
+    nn.AvgPool2d(2),
+    dict(
+        in_channels=6, out_channels=6, kernel_size=3, padding=1, groups=2, act_cfg=None
+    ),
+)
+SHARED = dict(norm_cfg=dict(type="BN"), act_cfg=dict(type="ReLU6"))
+
+
+def test_dynamic_chain_is_its_layers_with_coefficients_of_the_branch_input():
+    torch.manual_seed(0)
+    branch = build_branch(LAYERS, 3, **SHARED).eval()
+    first, pool, second, predictor = branch
+    x = torch.randn(2, 4, 8, 6)
+
+    coeff1, coeff2 = predictor(x)
+    out = dynamic_conv2d_reference(x, first.conv.weight, coeff1)
+    out = pool(first.bn(out).clamp(0, 6))
+    out = dynamic_conv2d_reference(out, second.conv.weight, coeff2, padding=1, groups=2)
+    torch.testing.assert_close(branch(x), second.bn(out))
+
+
+def test_predictor_is_one_linear_layer_for_all_convolutions():
+    predictor = build_branch(LAYERS, 3, **SHARED).predictor
+    assert predictor.hidden is None
+    assert predictor.logits.weight.shape == ((6 + 6) * 3, 4)
+
+
+def test_control_is_plain_and_has_the_same_parameter_names():
+    static = build_branch(LAYERS, None, **SHARED)
+    dynamic = build_branch(LAYERS, 3, **SHARED)
+    assert [type(layer) for layer in static] == [ConvModule, nn.AvgPool2d, ConvModule]
+    assert type(static[0].conv) is nn.Conv2d
+    assert list(static.state_dict()) == [
+        name for name in dynamic.state_dict() if not name.startswith("predictor.")
+    ]
+
+
+@pytest.mark.parametrize("num_kernels", [None, 2])
+def test_arguments_of_a_layer_precede_the_shared_ones(num_kernels):
+    branch = build_branch(LAYERS, num_kernels, **SHARED)
+    assert isinstance(branch[0].activate, nn.ReLU6)
+    assert not branch[2].with_activation
+
+
+def test_conv_module_without_norm_and_activation_is_its_convolution():
+    module = DyConvModule(4, 6, 1, num_kernels=2, act_cfg=None)
+    nn.init.normal_(module.conv.bias)
+    x, coeff = torch.randn(2, 4, 3, 3), torch.rand(2, 6, 2)
+    assert torch.equal(module(x, coeff), module.conv(x, coeff))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(order=("norm", "act", "conv"), norm_cfg=dict(type="BN")),
+        dict(padding_mode="reflect", norm_cfg=dict(type="BN")),
+        dict(padding_mode="zero", order=("act", "conv", "norm"), act_cfg=None),
+    ],
+)
+def test_conv_module_computes_what_mmcvs_does(options):
+    """With one kernel a channel and coefficients of 1 the two are the same."""
+    torch.manual_seed(0)
+    arguments = dict(in_channels=4, out_channels=4, kernel_size=3, padding=1, **options)
+    dynamic = DyConvModule(num_kernels=1, **arguments).eval()
+    static = ConvModule(**arguments).eval()
+    weights = {n: w.squeeze(1) for n, w in dynamic.state_dict().items()
+               if n.endswith("conv.weight")}  # fmt: skip
+    static.load_state_dict(dynamic.state_dict() | weights)
+    x = torch.randn(2, 4, 6, 5)
+    torch.testing.assert_close(dynamic(x, torch.ones(2, 4, 1)), static(x))
