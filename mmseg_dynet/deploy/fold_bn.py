@@ -10,40 +10,57 @@ kernel that is ever fused from it:
 The folded network computes the same function without a pass over each feature map.
 """
 
+from collections import Counter
 from copy import deepcopy
 
 import torch
 from mmcv.cnn import ConvModule
+from mmcv.cnn.bricks import Conv2d, Conv2dAdaptivePadding
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmseg_dynet.ops import DyConv2d
+
+# Exact types. A subclass may change its weight in forward, as those that standardise
+# it do (ConvWS2d), and a parametrization makes a subclass.
+_CONVOLUTIONS = (nn.Conv2d, Conv2d, Conv2dAdaptivePadding, DyConv2d)
+_NORM_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
 
 
 def fold_bn(model: nn.Module) -> nn.Module:
     """Return a copy of a network in eval mode, its batch norms folded.
 
     A batch norm is folded if the child before it, in the order of registration, is a
-    :class:`nn.Conv2d` or a :class:`DyConv2d` of as many output channels. That is how
-    the blocks of MMSegmentation and of this package are built; in a network that
-    registers its layers in another order than it runs them, folding would change the
-    function, so compare outputs. (Of mmcv's ConvModule the ``order`` is known.) Other
-    batch norms stay. Parameters and MACs of convolutions do not change, but for a bias
-    of O values a layer.
+    plain convolution or a :class:`DyConv2d` with as many output channels. The blocks of
+    MMSegmentation and of this package are built like that. In a network that registers
+    its layers in another order than it runs them, folding changes the function, so
+    compare outputs. (The ``order`` of mmcv's ConvModule is known.)
+
+    Left alone are convolutions of other types, with a parametrization, with hooks, or
+    shared between modules, and batch norms without running statistics.
+
+    Parameters and MACs of convolutions do not change, except for a bias of O values per
+    layer.
 
     Args:
         model: Any network, static or dynamic. It is left as it is.
-
-    Raises:
-        ValueError: A batch norm after a convolution keeps no running statistics.
     """
     model = deepcopy(model)
+    uses = Counter(
+        item
+        for module in model.modules()
+        for item in (*module._modules.values(), *module._parameters.values())
+    )
     for parent in list(model.modules()):
-        if isinstance(parent, ConvModule) and not _normalises_its_convolution(parent):
+        if isinstance(parent, ConvModule) and not _norm_follows_conv(parent):
             continue
         before = None
         for name, child in list(parent.named_children()):
-            if isinstance(child, _BatchNorm) and _feeds(before, child):
+            if (
+                _can_fold(before, child)
+                and uses[before] == 1
+                and uses[before.weight] == 1
+            ):
                 _fold(before, child)
                 setattr(parent, name, nn.Identity())
             before = child
@@ -51,26 +68,30 @@ def fold_bn(model: nn.Module) -> nn.Module:
     return model
 
 
-def _normalises_its_convolution(module: ConvModule) -> bool:
-    """Whether the norm comes next: it is registered there, whatever the order."""
+def _norm_follows_conv(module: ConvModule) -> bool:
+    """Whether the norm runs next; it is registered next in any case."""
     return module.order.index("norm") == module.order.index("conv") + 1
 
 
-def _feeds(conv: nn.Module | None, norm: _BatchNorm) -> bool:
+def _can_fold(conv: nn.Module | None, norm: nn.Module) -> bool:
     return (
-        isinstance(conv, nn.Conv2d | DyConv2d)
+        type(conv) in _CONVOLUTIONS
+        and type(norm).forward in _NORM_FORWARDS
+        and norm.running_mean is not None
         and conv.out_channels == norm.num_features
+        and not any(_is_hooked(module) for module in (conv, norm))
     )
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    """Whether a call runs more than ``forward``; spectral norm is a pre-hook."""
+    hooks = module._forward_pre_hooks or module._forward_hooks
+    return bool(hooks) or "forward" in vars(module)
 
 
 @torch.no_grad()
 def _fold(conv: nn.Conv2d | DyConv2d, norm: _BatchNorm) -> None:
     """Scale the convolution's kernels or bank, and set its bias, in place."""
-    if norm.running_mean is None or norm.running_var is None:
-        raise ValueError(
-            "a batch norm with track_running_stats=False normalises by the batch that "
-            "it sees, which no kernel can: it cannot be folded"
-        )
     # In double: the folded values are rounded once.
     scale = (norm.running_var.double() + norm.eps).rsqrt()
     shift = -norm.running_mean.double() * scale
