@@ -63,19 +63,19 @@ class Trial:
 
 
 @pytest.fixture(scope="module")
-def dynamic(synthetic_streets) -> Trial:
+def dynamic(tiny_cityscapes) -> Trial:
     """A segmentor whose head is dynamic, too, and whose streets differ in kernels."""
     cfg = load_config(str(CONFIGS / f"dy-{NAME}"))
     cfg.model.decode_head.conv_cfg = dict(type="DyConv2d", num_kernels=2)
-    trial = Trial.build(cfg, synthetic_streets)
+    trial = Trial.build(cfg, tiny_cityscapes)
     for predictor in predictors(trial.model):
         predictor.logits.weight.data *= 30
     return trial
 
 
 @pytest.fixture
-def static(synthetic_streets) -> Trial:
-    return Trial.build(load_config(str(CONFIGS / NAME)), synthetic_streets)
+def static(tiny_cityscapes) -> Trial:
+    return Trial.build(load_config(str(CONFIGS / NAME)), tiny_cityscapes)
 
 
 @pytest.fixture(scope="module")

@@ -52,8 +52,8 @@ def save_drawn(config: Path, checkpoint: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def options(synthetic_streets) -> list[str]:
-    return ["--cfg-options", f"test_dataloader.dataset.data_root={synthetic_streets}",
+def options(tiny_cityscapes) -> list[str]:
+    return ["--cfg-options", f"test_dataloader.dataset.data_root={tiny_cityscapes}",
             "test_dataloader.num_workers=0",
             "test_dataloader.persistent_workers=False"]  # fmt: skip
 

@@ -76,20 +76,20 @@ def numpy_figures(model, config, root, picks, stage):
     }
 
 
-def test_two_networks_in_one_table_and_picture(save_model, synthetic_streets, tmp_path):
+def test_two_networks_in_one_table_and_picture(save_model, tiny_cityscapes, tmp_path):
     (dynamic, dynamic_file), (static, static_file) = map(save_model, (DYNAMIC, STATIC))
     plot, report_file = tmp_path / "plot.png", tmp_path / "report.json"
     printed = run_tool(
         DYNAMIC, dynamic_file, "--vs", STATIC, static_file, "--num-images", 3,
         "--plot", plot, "--json", report_file,
-        "--cfg-options", f"test_dataloader.dataset.data_root={synthetic_streets}",
+        "--cfg-options", f"test_dataloader.dataset.data_root={tiny_cityscapes}",
     )  # fmt: skip
     report = json.loads(report_file.read_text())
     models = {DYNAMIC: dynamic, STATIC: static}
     assert [record["config"] for record in report["networks"]] == [*map(str, models)]
     for record, (config, model) in zip(report["networks"], models.items(), strict=True):
         # Three of four, evenly spread; output 2 of 4 is the second-last.
-        expected = numpy_figures(model, config, synthetic_streets, (0, 2, 3), stage=2)
+        expected = numpy_figures(model, config, tiny_cityscapes, (0, 2, 3), stage=2)
         figures = record | record["shares"]
         assert {key: figures[key] for key in expected} == pytest.approx(
             expected, abs=1e-3
@@ -105,11 +105,11 @@ def test_two_networks_in_one_table_and_picture(save_model, synthetic_streets, tm
     assert is_whole_png(plot)
 
 
-def test_a_stage_that_does_not_exist(save_model, synthetic_streets):
+def test_a_stage_that_does_not_exist(save_model, tiny_cityscapes):
     _, checkpoint = save_model(DYNAMIC)
     error = run_tool(
         DYNAMIC, checkpoint, "--stage", 4, "--cfg-options",
-        f"test_dataloader.dataset.data_root={synthetic_streets}", fails=True,
+        f"test_dataloader.dataset.data_root={tiny_cityscapes}", fails=True,
     )  # fmt: skip
     assert "no stage 4 among the 4 outputs" in error
     assert "give --stage from -4 to 3" in error

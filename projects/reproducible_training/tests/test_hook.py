@@ -33,10 +33,10 @@ def train(work_dir: Path, iterations: int, streets: Path, *arguments: str) -> di
     return torch.load(path, weights_only=False)
 
 
-def test_a_resumed_run_is_the_one_that_was_not_interrupted(synthetic_streets, tmp_path):
-    whole = train(tmp_path / "whole", 3, synthetic_streets)
-    train(tmp_path / "halves", 1, synthetic_streets)
-    resumed = train(tmp_path / "halves", 3, synthetic_streets, "--resume")
+def test_a_resumed_run_is_the_one_that_was_not_interrupted(tiny_cityscapes, tmp_path):
+    whole = train(tmp_path / "whole", 3, tiny_cityscapes)
+    train(tmp_path / "halves", 1, tiny_cityscapes)
+    resumed = train(tmp_path / "halves", 3, tiny_cityscapes, "--resume")
     assert whole["state_dict"].keys() == resumed["state_dict"].keys()
     for name, weight in whole["state_dict"].items():
         assert torch.equal(weight, resumed["state_dict"][name]), name
@@ -44,9 +44,9 @@ def test_a_resumed_run_is_the_one_that_was_not_interrupted(synthetic_streets, tm
 
 
 def test_the_best_checkpoint_has_the_random_state_of_training(
-    synthetic_streets, tmp_path
+    tiny_cityscapes, tmp_path
 ):
     """It is saved in validation, whose loader draws random numbers."""
-    trained = train(tmp_path, 1, synthetic_streets)
+    trained = train(tmp_path, 1, tiny_cityscapes)
     best = torch.load(tmp_path / "best_mIoU_iter_1.pth", weights_only=False)
     assert torch.equal(best["random_state"]["cpu"], trained["random_state"]["cpu"])

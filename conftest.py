@@ -1,0 +1,90 @@
+"""Fixtures that the tests of the package and of the projects share."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cityscapesscripts.helpers.labels import labels
+from cityscapesscripts.preparation.json2labelImg import json2labelImg
+from packaging.version import Version
+from PIL import Image
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+# The oldest torch computes and trains. It cannot compile all networks (MobileNetV3) or
+# export them.
+OLD_TORCH = Version(torch.__version__) < Version("2.6")
+collect_ignore = ["tests/deploy/test_export.py"] if OLD_TORCH else []
+
+# Tests are small, and run in as many processes as there are cores.
+torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests of what an old torch cannot do."""
+    skip = pytest.mark.skip(reason=f"torch {torch.__version__} is too old for it")
+    for item in items:
+        if OLD_TORCH and item.get_closest_marker("recent_torch"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def tiny_cityscapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of 8 training and 4 validation images of 128x256 as Cityscapes ships them.
+
+    Random rectangles, at least one per class and image. Not to be written to.
+    """
+    root = tmp_path_factory.mktemp("data") / "tiny_cityscapes"
+    rng = np.random.default_rng(0)
+    for split, number in (("train", 8), ("val", 4)):
+        for kind in ("leftImg8bit", "gtFine"):
+            (root / kind / split / "city").mkdir(parents=True)
+        for index in range(number):
+            _write_rectangles(root, f"{split}/city/city_{index:06d}_000019", rng)
+    return root
+
+
+def _write_rectangles(root: Path, name: str, rng: np.random.Generator) -> None:
+    """Write an image, its polygons and both of its label maps."""
+    height, width = 128, 256
+    picture = rng.normal(128, 20, (height, width, 3))
+    objects = []
+    for label in rng.permutation([label for label in labels if label.id > 0]):
+        left, top = rng.integers(width - 32), rng.integers(height - 32)
+        right, bottom = left + rng.integers(8, 64), top + rng.integers(8, 64)
+        picture[top : bottom + 1, left : right + 1] += np.array(label.color) - 128
+        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+        objects.append(dict(label=label.name, polygon=np.array(corners).tolist()))
+    image = Image.fromarray(picture.clip(0, 255).astype(np.uint8))
+    image.save(root / f"leftImg8bit/{name}_leftImg8bit.png")
+    polygons = root / f"gtFine/{name}_gtFine_polygons.json"
+    polygons.write_text(
+        json.dumps(dict(imgHeight=height, imgWidth=width, objects=objects))
+    )
+    for kind, ending in (("ids", "labelIds"), ("trainIds", "labelTrainIds")):
+        label_map = root / f"gtFine/{name}_gtFine_{ending}.png"
+        json2labelImg(str(polygons), str(label_map), kind)
+
+
+@pytest.fixture(scope="session")
+def synthetic_streets(tiny_cityscapes: Path) -> Path:
+    """The old name of the set."""
+    return tiny_cityscapes
+
+
+@pytest.fixture(scope="session")
+def draw_norms() -> Callable[[nn.Module], None]:
+    """Give every batch norm weights and statistics that are not the identity."""
+
+    def draw(network: nn.Module) -> None:
+        for norm in network.modules():
+            if isinstance(norm, _BatchNorm):
+                nn.init.uniform_(norm.weight, 0.5, 1.5)
+                nn.init.normal_(norm.bias)
+                nn.init.normal_(norm.running_mean, std=0.1)
+                nn.init.uniform_(norm.running_var, 0.5, 1.5)
+
+    return draw
