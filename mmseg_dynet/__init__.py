@@ -1,14 +1,15 @@
 """DyNet (arXiv 2004.10694) for MMSegmentation: dynamic convolution, half the width.
 
-Importing the package registers its modules, so a config needs one line:
-``custom_imports = dict(imports=["mmseg_dynet"])``.
+Where MMSegmentation is installed, importing the package registers its modules, so a
+config needs one line: ``custom_imports = dict(imports=["mmseg_dynet"])``. Without it,
+``mmseg_dynet.ops`` and ``mmseg_dynet.analysis`` work on torch alone.
 """
 
-from .compatibility import check_host
+from .compatibility import check_host, has_host
 from .version import __version__
 
-check_host()
-
-from . import registry  # noqa: E402, F401  needs the host that was just checked
+if has_host():
+    check_host()
+    from . import registry  # noqa: F401
 
 __all__ = ["__version__"]

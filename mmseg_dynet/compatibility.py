@@ -1,4 +1,4 @@
-"""Guard against a missing or unfit host, with the lines that install a fit one.
+"""Check the host's packages, and name the commands that install suitable ones.
 
 The host is one of two families with the same import names: OpenMMLab's packages, or
 their maintained OneDL forks. Neither can be a hard requirement, since either would
@@ -7,8 +7,6 @@ break an environment that has the other. So pip cannot check them; this module d
 
 from importlib import import_module, metadata, util
 
-from packaging.version import Version
-
 # import name: {distribution that provides it: oldest version that works}
 HOST_PACKAGES = {
     "mmengine": {"onedl-mmengine": "0.10.8", "mmengine": "0.10.0"},
@@ -16,8 +14,8 @@ HOST_PACKAGES = {
     "mmseg": {"onedl-mmsegmentation": "1.4.0", "mmsegmentation": "1.2.0"},
 }
 
-# mmcv's source asks for pkg_resources, which setuptools 82 removed, and compiles its
-# operators only where it sees torch.
+# mmcv's source distribution needs pkg_resources, which setuptools 82 removed, and
+# compiles its operators only if it can import torch.
 HOW_TO_INSTALL = """\
 Install the tested host with
     pip install onedl-mmengine onedl-mmcv onedl-mmsegmentation
@@ -27,21 +25,26 @@ or OpenMMLab's own packages with
     pip install mmengine mmsegmentation ftfy regex"""
 
 
-def check_host() -> None:
-    """Check that every package of the host is there once, recent enough, and imports.
+def has_host() -> bool:
+    """Whether any package of the host is installed."""
+    return any(map(_is_installed, HOST_PACKAGES))
 
-    A package that has no distribution, such as a checkout on ``PYTHONPATH``, is taken
-    as it is.
+
+def check_host() -> None:
+    """Check that each package of the host is installed once, recent, and importable.
+
+    A package without a distribution, such as a checkout on ``PYTHONPATH``, may be of
+    any version.
 
     Raises:
         ImportError: A package is missing, is provided by two distributions that
-            overwrite each other, is too old, or does not import.
+            overwrite each other, is too old, or cannot be imported.
     """
+    from packaging.version import Version  # absent where torch is installed alone
+
     host = []
     for name, oldest in HOST_PACKAGES.items():
-        spec = util.find_spec(name)
-        # Without an origin it is but a folder that an uninstallation has left behind.
-        if spec is None or spec.origin is None:
+        if not _is_installed(name):
             raise ImportError(f"mmseg_dynet needs {name}. {HOW_TO_INSTALL}")
 
         installed = {dist: v for dist in oldest if (v := _version(dist)) is not None}
@@ -59,14 +62,22 @@ def check_host() -> None:
         host += [f"{dist} {found}" for dist, found in installed.items()] or [name]
 
     try:
-        # Not mmseg alone, which imports even where mmcv lacks the compiled operators
-        # that the rest of it needs.
+        # mmseg alone imports even where mmcv lacks the compiled operators.
         import_module("mmseg.models")
     except Exception as error:
         raise ImportError(
             f"{', '.join(host)} cannot be imported together "
             f"({type(error).__name__}: {error}). {HOW_TO_INSTALL}"
         ) from error
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        spec = util.find_spec(name)
+    except ImportError:
+        return False
+    # A folder that an uninstallation left behind has no origin.
+    return spec is not None and spec.origin is not None
 
 
 def _version(distribution: str) -> str | None:

@@ -1,12 +1,12 @@
-"""The one file that binds the package's names to MMEngine's registries.
+"""The one file that adds the package's modules to MMEngine's registries.
 
-All but data sets go to MMEngine's root registry, not to MMSegmentation's child of it,
-so that mmseg, mmdet and mmpretrain configs find them alike, with and without a default
-scope.
+They go to MMEngine's root registries rather than MMSegmentation's, so that configs of
+mmseg, mmdet and mmpretrain find them, with and without a default scope.
 """
 
 from mmengine.fileio import register_backend
 from mmengine.registry import (
+    DATASETS,
     HOOKS,
     METRICS,
     MODELS,
@@ -14,7 +14,7 @@ from mmengine.registry import (
     TRANSFORMS,
 )
 
-from mmseg_dynet import datasets  # noqa: F401  registers in MMSegmentation's DATASETS
+from mmseg_dynet.datasets import CamVidDataset
 from mmseg_dynet.datasets.checks import CheckFiles, CheckLabels
 from mmseg_dynet.engine import (
     ChannelsLastHook,
@@ -59,6 +59,7 @@ for module in (
 for module in (CheckFiles, CheckLabels):
     TRANSFORMS.register_module(module=module)
 
+DATASETS.register_module(module=CamVidDataset)
 METRICS.register_module(module=ClassIoUMetric)
 OPTIM_WRAPPERS.register_module(module=BFloat16OptimWrapper)
 register_backend(BACKEND, WholeFileBackend)

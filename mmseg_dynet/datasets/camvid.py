@@ -3,13 +3,11 @@
 from typing import ClassVar
 
 from mmseg.datasets import BaseSegDataset
-from mmseg.registry import DATASETS
 
 VOID = 11
 """Label value of the unlabelled pixels of CamVid, on disk and in the configs."""
 
 
-@DATASETS.register_module()
 class CamVidDataset(BaseSegDataset):
     """CamVid (Brostow et al. 2009): 11 classes, void is 11, images and maps are PNG.
 
