@@ -1,4 +1,7 @@
-"""The dynamic convolution: functions, coefficient prediction, layer; by torch alone."""
+"""Dynamic convolution: functions, coefficient predictor and layer.
+
+Depends on torch only.
+"""
 
 from .dy_conv2d import DyConv2d
 from .functional import (
@@ -7,8 +10,7 @@ from .functional import (
     dynamic_conv2d_reference,
     fuse_kernels,
 )
-from .implementation import IMPLEMENTATIONS, force_implementation
-from .per_image import conv2d_per_image
+from .per_image import IMPLEMENTATIONS, conv2d_per_image, force_implementation
 from .predictor import CoefficientPredictor
 
 __all__ = [

@@ -11,20 +11,19 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
 from .functional import dynamic_conv2d_feature_fusion, fuse_kernels
-from .implementation import fuses_feature_maps
-from .per_image import IntOrPair, conv2d_per_image
+from .per_image import IntOrPair, conv2d_per_image, fuses_feature_maps
 from .predictor import CoefficientPredictor
 
 
 class DyConv2d(nn.Module):
     """Dynamic 2-D convolution (DyNet, section 3): a drop-in for :class:`nn.Conv2d`.
 
-    Alone it predicts its own coefficients from its input, so that
-    ``conv_cfg=dict(type="DyConv2d")`` makes any ConvModule, head or neck dynamic.
-    With ``own_predictor=False`` it is given them: a block predicts once for all of its
-    layers, which is what the paper's networks do.
+    By default it predicts its coefficients from its own input, so that
+    ``conv_cfg=dict(type="DyConv2d")`` makes an mmcv ConvModule dynamic. With
+    ``own_predictor=False`` it is given them instead: in the paper's networks, a block
+    predicts once for all of its layers.
 
-    It is no subclass of :class:`nn.Conv2d` on purpose: code that looks for one (weight
+    Deliberately not a subclass of :class:`nn.Conv2d`: code that looks for one (weight
     initialisers, BN folding) would take the 5-D bank for a 4-D kernel.
 
     Costs one static convolution, B * O * H' * W' * (C/G) * kH * kW MACs, plus
@@ -35,15 +34,15 @@ class DyConv2d(nn.Module):
         out_channels: O.
         kernel_size: Kernel side, or (kH, kW).
         stride: As in :class:`nn.Conv2d`.
-        padding: As in :class:`nn.Conv2d`, in pixels; zeros are padded.
+        padding: As in :class:`nn.Conv2d`, in pixels; always zeros.
         dilation: As in :class:`nn.Conv2d`.
         groups: G, the groups of a grouped convolution.
         bias: Whether to add a static bias.
-        num_kernels: K, the fixed kernels an output channel owns (the paper's g_t).
-        own_predictor: Whether the layer owns a predictor for calls without ``coeff``.
+        num_kernels: K, the fixed kernels per output channel (the paper's g_t).
+        own_predictor: Whether the layer has a predictor, for calls without ``coeff``.
 
     Raises:
-        ValueError: A number is not positive, padding is negative or no number, or
+        ValueError: A number is not positive, padding is negative or not an integer, or
             ``groups`` does not divide the channels.
     """
 
@@ -104,14 +103,14 @@ class DyConv2d(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Draw the bank so that the fused kernel starts as a Kaiming-normal one.
+        """Initialise the bank so that the fused kernel is Kaiming-normal.
 
-        Coefficients start near 1/2, so a sum of K kernels of variance v has the
-        variance K * v / 4. Drawn with 4/K times Kaiming's variance (fan_out, ReLU: what
-        MMSegmentation gives a static convolution), the fused kernel has Kaiming's.
+        Coefficients start near 1/2, so a sum of K kernels of variance v has variance
+        K * v / 4. If the kernels have 4/K times Kaiming's variance (fan_out, ReLU, as
+        MMSegmentation initialises static convolutions), the fused kernel has Kaiming's.
 
-        MMEngine calls this by its name, and mmcv's ConvModule leaves a layer that has
-        it alone.
+        MMEngine calls this method by name; mmcv's ConvModule does not initialise a
+        layer that has it.
         """
         with torch.no_grad():
             for kernel in self.weight.unbind(1):  # K views of (O, C/G, kH, kW)
@@ -124,8 +123,8 @@ class DyConv2d(nn.Module):
         """Convolve x (B, C, H, W) to (B, O, H', W') with coefficients (B, O, K).
 
         Raises:
-            ValueError: No coefficients are given and the layer owns no predictor, or a
-                shape, dtype or device does not fit.
+            ValueError: No coefficients are given and the layer has no predictor, or a
+                shape does not fit.
         """
         if coeff is None:
             if self.predictor is None:
@@ -160,11 +159,11 @@ class DyConv2d(nn.Module):
     def _apply(
         self, fn: Callable[[Tensor], Tensor], recurse: bool = True
     ) -> "DyConv2d":
-        """Move or convert the bank as the O * K kernels of four dimensions that it is.
+        """Move or convert the bank as O * K kernels of four dimensions.
 
         ``model.to(memory_format=torch.channels_last)`` converts every 4-D and 5-D
         tensor, and fails on 5-D ones. As 4-D kernels the bank takes that format, and
-        its fused kernels come out in it.
+        so do the kernels that are fused from it.
         """
 
         def apply(tensor: Tensor) -> Tensor:

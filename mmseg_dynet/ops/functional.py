@@ -5,7 +5,7 @@ Shape legend, used by every docstring of :mod:`mmseg_dynet.ops`:
     B       images in the batch
     C, O    input and output channels
     G       groups of a grouped convolution
-    K       fixed kernels an output channel owns (the paper's g_t)
+    K       fixed kernels per output channel (the paper's g_t)
     kH, kW  kernel height and width
     H, W    input height and width;  H', W' those of the output
 
@@ -29,18 +29,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .per_image import (
-    IntOrPair,
-    check_devices,
-    check_shapes,
-    conv2d_per_image,
-    refuse_dtypes,
-    refuse_geometry,
-)
+from .per_image import IntOrPair, check_arguments, check_meta, conv2d_per_image
 
 
 def fuse_kernels(weight: Tensor, coeff: Tensor) -> Tensor:
-    """Fuse the bank into one dynamic kernel an image (DyNet, eq. 1).
+    """Fuse the bank into one dynamic kernel per image (DyNet, eq. 1).
 
     Written as one batched matrix product, so that it reads the bank once for the whole
     batch and every FLOP counter sees its cost: B * O * K * (C/G) * kH * kW MACs.
@@ -52,21 +45,16 @@ def fuse_kernels(weight: Tensor, coeff: Tensor) -> Tensor:
     Returns:
         Dynamic kernels, (B, O, C/G, kH, kW), in the bank's memory format: if each
         kernel of the bank is channels_last, so is the dynamic kernel of one image.
-        (Those of several images lie interleaved, channel by channel.)
+        (Those of several images are interleaved, channel by channel.)
 
     Raises:
-        ValueError: The shapes, dtypes or devices do not fit together.
+        ValueError: The shapes do not fit together.
     """
-    check_devices(weight=weight, coeff=coeff)
     _check_bank(weight, coeff)
-    try:
-        if weight.is_contiguous():
-            return _fuse_contiguous(weight, coeff)
-        kernels = _fuse_contiguous(weight.permute(0, 1, 3, 4, 2), coeff)
-        return kernels.permute(0, 1, 4, 2, 3)
-    except RuntimeError as error:
-        refuse_dtypes(error, weight=weight, coeff=coeff)
-        raise
+    if weight.is_contiguous():
+        return _fuse_contiguous(weight, coeff)
+    kernels = _fuse_contiguous(weight.permute(0, 1, 3, 4, 2), coeff)
+    return kernels.permute(0, 1, 4, 2, 3)
 
 
 def _fuse_contiguous(weight: Tensor, coeff: Tensor) -> Tensor:
@@ -85,7 +73,7 @@ def dynamic_conv2d(
     dilation: IntOrPair = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Fuse a kernel for each image of a batch, and convolve the image with it.
+    """Fuse one kernel per image, and convolve each image with its own.
 
     Kernels are fused (eq. 1) for any batch size, in training and inference. The cost is
     that of one static convolution, B * O * H' * W' * (C/G) * kH * kW MACs, plus the
@@ -105,10 +93,9 @@ def dynamic_conv2d(
         Feature maps, (B, O, H', W').
 
     Raises:
-        ValueError: The shapes, dtypes or devices do not fit together, or an image is
-            smaller than the kernel.
+        ValueError: The shapes do not fit together. PyTorch reports devices, dtypes and
+            geometry.
     """
-    check_devices(x=x, weight=weight, coeff=coeff, bias=bias)
     kernels = fuse_kernels(weight, coeff)
     return conv2d_per_image(x, kernels, bias, stride, padding, dilation, groups)
 
@@ -129,24 +116,16 @@ def dynamic_conv2d_feature_fusion(
     K times wider one. Costs K times the MACs of :func:`dynamic_conv2d`'s convolution,
     plus B * O * K * H' * W' for the sum, and keeps K feature maps for the backward
     pass. Kept as the published alternative and as a second oracle. Arguments, result
-    and errors are those of :func:`dynamic_conv2d`, but that a bias of another dtype is
-    converted.
+    and errors are those of :func:`dynamic_conv2d`, except that a bias of another dtype
+    is cast.
     """
-    check_devices(x=x, weight=weight, coeff=coeff, bias=bias)
-    _check_bank(weight, coeff)
-    out_channels, num_kernels = weight.shape[:2]
-    check_shapes(x, (coeff.shape[0], out_channels, *weight.shape[2:]), bias, groups)
+    _check_all(x, weight, coeff, bias, groups)
     # Output channel o*K + k of the wide convolution is kernel k of channel o, which
     # keeps the channels of a group together.
     bank = weight.flatten(0, 1)
-    try:
-        maps = F.conv2d(x, bank, None, stride, padding, dilation, groups)
-        maps = maps.unflatten(1, (out_channels, num_kernels))  # (B, O, K, H', W')
-        out = torch.einsum("bokhw,bok->bohw", maps, coeff)
-    except RuntimeError as error:
-        refuse_dtypes(error, x=x, weight=weight, coeff=coeff)
-        refuse_geometry(error, x, weight.shape[3:], stride, padding, dilation)
-        raise
+    maps = F.conv2d(x, bank, None, stride, padding, dilation, groups)
+    maps = maps.unflatten(1, weight.shape[:2])  # (B, O, K, H', W')
+    out = torch.einsum("bokhw,bok->bohw", maps, coeff)
     # Under autocast the bias would turn the output back into float32.
     return out if bias is None else out + bias.to(out.dtype)[:, None, None]
 
@@ -161,31 +140,17 @@ def dynamic_conv2d_reference(
     dilation: IntOrPair = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Image by image, eq. 1 as it is written: slow, obvious, and the oracle.
+    """Compute eq. 1 as it is written, image by image: slow, obvious, and the oracle.
 
-    Arguments and result are those of :func:`dynamic_conv2d`, of one image at least.
-
-    Raises:
-        ValueError: The shapes or devices do not fit together. What else does not is
-            PyTorch's RuntimeError.
+    Arguments, result and errors are those of :func:`dynamic_conv2d`, for at least one
+    image.
     """
-    check_devices(x=x, weight=weight, coeff=coeff, bias=bias)
-    _check_bank(weight, coeff)
-    check_shapes(x, (len(coeff), len(weight), *weight.shape[2:]), bias, groups)
+    _check_all(x, weight, coeff, bias, groups)
     outs = []
     for image, eta in zip(x, coeff, strict=True):
         kernel = (eta[:, :, None, None, None] * weight).sum(dim=1)
         outs.append(F.conv2d(image, kernel, bias, stride, padding, dilation, groups))
     return torch.stack(outs)
-
-
-def _check_bank(weight: Tensor, coeff: Tensor) -> None:
-    """Raise a ValueError that names the shape that does not fit."""
-    if weight.ndim != 5:
-        raise ValueError(
-            f"weight must be (O, K, C/groups, kH, kW), got shape {tuple(weight.shape)}"
-        )
-    check_coefficients(coeff, *weight.shape[:2])
 
 
 def check_coefficients(coeff: Tensor, out_channels: int, num_kernels: int) -> None:
@@ -195,3 +160,20 @@ def check_coefficients(coeff: Tensor, out_channels: int, num_kernels: int) -> No
             f"coeff must be (B, O, K) = (B, {out_channels}, {num_kernels}), got shape "
             f"{tuple(coeff.shape)}"
         )
+
+
+def _check_bank(weight: Tensor, coeff: Tensor) -> None:
+    if weight.ndim != 5:
+        raise ValueError(
+            f"weight must be (O, K, C/groups, kH, kW), got shape {tuple(weight.shape)}"
+        )
+    check_coefficients(coeff, *weight.shape[:2])
+    check_meta(weight, coeff)
+
+
+def _check_all(
+    x: Tensor, weight: Tensor, coeff: Tensor, bias: Tensor | None, groups: int
+) -> None:
+    _check_bank(weight, coeff)
+    kernels = weight[:, 0].expand(len(coeff), -1, -1, -1, -1)  # of the fused shape
+    check_arguments(x, kernels, bias, groups)

@@ -1,21 +1,40 @@
-"""Convolve each image of a batch with a kernel of its own.
+"""Convolve each image of a batch with its own kernel.
+
+There are three ways to do so, which agree in value and gradient and differ in speed:
+
+    grouped  one convolution with B * G groups; for one image, the plain convolution
+    loop     one convolution per image
+    matmul   one matrix product per image, for ungrouped 1x1 kernels
+
+:func:`choose` picks one of them; :func:`force_implementation` overrides it.
 
 Shape legend: see :mod:`mmseg_dynet.ops.functional`.
-
-There are three ways, which agree in value and gradient and differ in speed;
-:mod:`mmseg_dynet.ops.implementation` says when which one is used.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.modules.utils import _pair
 
-from .implementation import choose
+try:
+    from torch.compiler import is_compiling
+except ImportError:  # torch before 2.3
+    from torch._dynamo import is_compiling
 
 IntOrPair = int | tuple[int, int]
+
+# "feature_fusion" fuses feature maps instead of kernels, as the paper trains. It is
+# never chosen, only forced.
+IMPLEMENTATIONS = ("grouped", "loop", "matmul", "feature_fusion")
+
+# Up to this many input values, the fixed cost of a oneDNN call exceeds what its faster
+# convolution saves over a matrix product.
+_SMALL = 2**18
+
+_forced: str | None = None
 
 
 def conv2d_per_image(
@@ -27,68 +46,144 @@ def conv2d_per_image(
     dilation: IntOrPair = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Convolve image b with kernel b.
+    """Convolve image b of x (B, C, H, W) with kernel b of (B, O, C/G, kH, kW).
 
-    Costs B * O * H' * W' * (C/G) * kH * kW MACs, as one static convolution does.
-
-    Args:
-        x: Images, (B, C, H, W).
-        kernels: One kernel an image, (B, O, C/G, kH, kW).
-        bias: Static bias, (O,), added after the convolution.
-        stride: As in :func:`torch.nn.functional.conv2d`.
-        padding: As in :func:`torch.nn.functional.conv2d`, in pixels.
-        dilation: As in :func:`torch.nn.functional.conv2d`.
-        groups: G, the groups of a grouped convolution (not the paper's group size).
+    Costs B * O * H' * W' * (C/G) * kH * kW MACs, as one static convolution does. The
+    other arguments, and the errors, are those of
+    :func:`~mmseg_dynet.ops.dynamic_conv2d`.
 
     Returns:
         Feature maps, (B, O, H', W').
+    """
+    check_arguments(x, kernels, bias, groups)
+    convolve = _IMPLEMENTATIONS[choose(x, kernels, groups)]
+    return convolve(x, kernels, bias, stride, padding, dilation, groups)
+
+
+def choose(x: Tensor, kernels: Tensor, groups: int) -> str:
+    """Name the way to convolve images (B, C, H, W) with (B, O, C/G, kH, kW).
+
+    The rule follows measurements on CPUs, forward and backward, with
+    ``tools/analysis_tools/benchmark_implementations.py``. It has not been measured on
+    GPUs, where it asks for few kernel launches.
+    """
+    pointwise = groups == 1 and kernels.shape[3:] == (1, 1)
+    if _forced in ("grouped", "loop") or (_forced == "matmul" and pointwise):
+        return _forced
+    one = x.shape[0] < 2  # not len(), which fixes the size in a graph
+    if one and not pointwise:
+        return "grouped"
+    # A compiled, exported or traced graph may be used for other sizes than x's.
+    graph = is_compiling() or torch.jit.is_tracing()
+    on_cpu = x.device.type == "cpu" and not graph
+    if one:
+        return "matmul" if on_cpu and 0 < x.numel() <= _SMALL else "grouped"
+    if pointwise:
+        return "matmul"
+    # "grouped" merges batch and channels: in channels_last, this takes a copy.
+    if on_cpu and x.is_contiguous(memory_format=torch.channels_last):
+        return "loop"
+    return "grouped"
+
+
+@contextmanager
+def force_implementation(name: str) -> Iterator[None]:
+    """Make every dynamic convolution inside the block use one implementation.
+
+    This holds for the whole process, threads included. Where blocks are recomputed in
+    the backward pass (``with_cp``), the backward pass must run inside the block as
+    well.
+
+    Args:
+        name: One of :data:`IMPLEMENTATIONS`. "matmul" applies to ungrouped 1x1 kernels;
+            all others still follow :func:`choose`.
 
     Raises:
-        ValueError: The shapes, dtypes or devices do not fit together, or an image is
-            smaller than the kernel.
+        ValueError: There is no such implementation.
     """
-    check_devices(x=x, kernels=kernels, bias=bias)
-    check_shapes(x, kernels.shape, bias, groups)
-    convolve = _IMPLEMENTATIONS[choose(x, kernels, groups)]
+    global _forced
+    if name not in IMPLEMENTATIONS:
+        raise ValueError(
+            f"no implementation {name!r}: choose one of {', '.join(IMPLEMENTATIONS)}"
+        )
+    before, _forced = _forced, name
     try:
-        return convolve(x, kernels, bias, stride, padding, dilation, groups)
-    except RuntimeError as error:
-        refuse_dtypes(error, x=x, kernels=kernels, bias=bias)
-        refuse_geometry(error, x, kernels.shape[3:], stride, padding, dilation)
-        raise
+        yield
+    finally:
+        _forced = before
 
 
-def _grouped(
-    x: Tensor,
-    kernels: Tensor,
-    bias: Tensor | None,
-    stride: IntOrPair,
-    padding: IntOrPair,
-    dilation: IntOrPair,
-    groups: int,
-) -> Tensor:
+def fuses_feature_maps() -> bool:
+    """Whether feature maps are to be fused instead of kernels."""
+    return _forced == "feature_fusion"
+
+
+def check_arguments(
+    x: Tensor, kernels: Tensor, bias: Tensor | None, groups: int
+) -> None:
+    """Raise a ValueError unless the shapes fit together.
+
+    PyTorch itself reports dtypes, geometry and, except "meta", devices.
+    """
+    if x.ndim != 4 or kernels.ndim != 5:
+        raise ValueError(
+            "x must be (B, C, H, W) and kernels (B, O, C/groups, kH, kW), got shapes "
+            f"{tuple(x.shape)} and {tuple(kernels.shape)}"
+        )
+    batch, channels = x.shape[:2]
+    kernel_sets, out_channels, group_channels = kernels.shape[:3]
+    if groups < 1 or out_channels % groups or channels != group_channels * groups:
+        raise ValueError(
+            f"groups={groups} must divide O={out_channels}, and C={channels} must be "
+            f"groups * {group_channels}, the input channels of a kernel"
+        )
+    if kernel_sets != batch:
+        raise ValueError(
+            f"{batch} images, but kernels or coefficients for {kernel_sets}: give one "
+            "set per image"
+        )
+    if bias is not None and bias.shape != (out_channels,):
+        raise ValueError(
+            f"bias must be (O,) = {(out_channels,)}, got shape {tuple(bias.shape)}"
+        )
+    check_meta(x, kernels, bias)
+
+
+def check_meta(first: Tensor, *others: Tensor | None) -> None:
+    """Raise a ValueError if some tensors are on the meta device and others are not.
+
+    PyTorch multiplies such tensors without a word, and may return uninitialised memory.
+    """
+    for other in others:
+        if other is not None and other.is_meta != first.is_meta:
+            raise ValueError(
+                f"tensors are on {first.device} and on {other.device}: move the model "
+                "and its inputs to one device"
+            )
+
+
+def _grouped(x: Tensor, kernels: Tensor, bias: Tensor | None, *geometry) -> Tensor:
     batch, channels, height, width = x.shape
     if batch < 2:  # reshaped, x would lose the strides that mark it as channels_last
-        # Not kernels[0]: in a graph that was traced with one image, the kernel of the
-        # first would go on to convolve all images of a batch, without a word. So they
-        # get too many channels.
+        # Not kernels[0]: a graph traced with one image would silently convolve every
+        # image of a larger batch with the kernel of the first. This way it fails, on
+        # too many output channels.
         kernel = kernels.flatten(0, 1) if batch else kernels.sum(0)
-        return F.conv2d(x, kernel, bias, stride, padding, dilation, groups)
+        return F.conv2d(x, kernel, bias, *geometry)
+    *geometry, groups = geometry
     # (B, C, H, W) -> (1, B*C, H, W): image b owns the channels b*C .. (b+1)*C
     out = F.conv2d(
         x.reshape(1, batch * channels, height, width),
         kernels.flatten(0, 1),
         None if bias is None else bias.repeat(batch),
-        stride,
-        padding,
-        dilation,
+        *geometry,
         batch * groups,
     )
     return out.reshape(batch, kernels.shape[1], *out.shape[2:])
 
 
 def _loop(x: Tensor, kernels: Tensor, bias: Tensor | None, *geometry) -> Tensor:
-    if not x.shape[0]:  # forced: split, it would be one image without numbers
+    if not x.shape[0]:  # split would give one chunk, and unbind no kernel for it
         return _grouped(x, kernels, bias, *geometry)
     # Split, not indexed: the backward pass of an index fills a whole batch with zeros.
     images = zip(x.split(1), kernels.unbind(), strict=True)
@@ -101,13 +196,13 @@ def _matmul(
     bias: Tensor | None,
     stride: IntOrPair,
     padding: IntOrPair,
-    *_: object,
+    *_,
 ) -> Tensor:
-    """Multiply the pixels with kernels (B, O, C, 1, 1); ungrouped."""
+    """Multiply the pixels by kernels (B, O, C, 1, 1); ungrouped."""
     channels_last = x.is_contiguous(memory_format=torch.channels_last)
     (pad_h, pad_w), (step_h, step_w) = _pair(padding), _pair(stride)
     if pad_h or pad_w:
-        if min(pad_h, pad_w) < 0:
+        if min(pad_h, pad_w) < 0:  # F.pad would crop
             raise ValueError(f"padding={padding} must not be negative")
         x = F.pad(x, (pad_w, pad_w, pad_h, pad_h))
     if (step_h, step_w) != (1, 1):
@@ -118,32 +213,24 @@ def _matmul(
         out = _multiply(kernels, pixels, None if bias is None else bias[:, None])
         return out.unflatten(2, x.shape[2:])
     x = x.permute(0, 2, 3, 1)
-    # In the fewest calls: for one image it is chosen where these count.
+    # In as few calls as possible: one image is computed here only if it is small.
     if x.shape[0] == 1:
         out = F.linear(x, kernels.flatten(0, 1), bias)
     else:
         if kernels.requires_grad:
-            kernels = _ContiguousGradient.apply(kernels)
+            kernels.register_hook(_make_contiguous)
         out = _multiply(x.flatten(1, 2), kernels.transpose(1, 2), bias)
         out = out.unflatten(1, x.shape[1:3])
     return out.permute(0, 3, 1, 2)
 
 
-class _ContiguousGradient(torch.autograd.Function):
-    """The identity, whose gradient is contiguous.
+def _make_contiguous(grad: Tensor | None) -> Tensor | None:
+    """Copy a gradient that comes transposed out of the product.
 
-    The product gives the gradient of transposed kernels. PyTorch's batched product,
-    which goes on to the bank and the coefficients, takes such matrices one by one,
-    with copies: that was a tenth of a training step of FCN-R50.
+    In the backward pass of the fusion, PyTorch's batched product would multiply such
+    matrices one by one, with copies: a tenth of a training step of FCN-R50.
     """
-
-    @staticmethod
-    def forward(ctx: object, x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: object, grad: Tensor) -> Tensor:
-        return grad.contiguous()
+    return None if grad is None else grad.contiguous()
 
 
 def _multiply(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
@@ -155,113 +242,3 @@ _IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = {
     "loop": _loop,
     "matmul": _matmul,
 }
-
-
-def check_shapes(
-    x: Tensor, kernels_shape: Sequence[int], bias: Tensor | None, groups: int
-) -> None:
-    """Raise a ValueError that names the first shape that does not fit.
-
-    Args:
-        x: Images, (B, C, H, W).
-        kernels_shape: Of one kernel an image, (B, O, C/G, kH, kW).
-        bias: (O,).
-        groups: G.
-    """
-    if x.ndim != 4:
-        raise ValueError(f"x must be (B, C, H, W), got shape {tuple(x.shape)}")
-    if len(kernels_shape) != 5:
-        raise ValueError(
-            "kernels must be (B, O, C/groups, kH, kW), got shape "
-            f"{tuple(kernels_shape)}"
-        )
-    batch, channels = x.shape[:2]
-    kernel_sets, out_channels, group_channels = kernels_shape[:3]
-    if groups < 1 or out_channels % groups or channels != group_channels * groups:
-        raise ValueError(
-            f"groups={groups} does not fit: x has C={channels} channels, kernels take "
-            f"{group_channels} channels a group and give O={out_channels}; groups must "
-            f"divide O, and C must be groups * {group_channels}"
-        )
-    if kernel_sets != batch:
-        raise ValueError(
-            f"{batch} images, but kernels or coefficients for {kernel_sets}: give one "
-            "set an image"
-        )
-    if bias is not None and bias.shape != (out_channels,):
-        raise ValueError(
-            f"bias must be (O,) = {(out_channels,)}, got shape {tuple(bias.shape)}"
-        )
-
-
-# What torch says where dtypes do not fit.
-_OF_DTYPES = ("dtype", "scalar type", "Input type", "not implemented for")
-
-
-def check_devices(**tensors: Tensor | None) -> None:
-    """Raise a ValueError that names where each tensor is, unless all are on one device.
-
-    Asked before: torch multiplies a tensor on "meta", which has no numbers, with one on
-    a CPU, and gives numbers that mean nothing. A loop is fastest, and each call pays.
-
-    Args:
-        **tensors: The first is not None.
-    """
-    first, *others = tensors.values()
-    for tensor in others:
-        if tensor is not None and tensor.device != first.device:
-            found = ", ".join(
-                f"{name} {t.device}" for name, t in tensors.items() if t is not None
-            )
-            raise ValueError(
-                f"the devices differ: {found}; move them to one, with .to(device)"
-            )
-
-
-def refuse_dtypes(error: RuntimeError, **tensors: Tensor | None) -> None:
-    """Raise a ValueError if dtypes that differ are why torch has raised ``error``.
-
-    Asked afterwards: autocast makes one of them, and the check costs nothing. Under
-    autocast they differ in any case, so the error must speak of types, too: a GPU that
-    is full is none of this.
-    """
-    if not any(words in str(error) for words in _OF_DTYPES):
-        return
-    dtypes = {name: t.dtype for name, t in tensors.items() if t is not None}
-    if len({*dtypes.values()}) > 1:
-        found = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
-        raise ValueError(
-            f"the dtypes differ: {found}; convert them to one, or use autocast"
-        ) from error
-
-
-def refuse_geometry(
-    error: RuntimeError,
-    x: Tensor,
-    kernel: Sequence[int],
-    stride: IntOrPair,
-    padding: IntOrPair,
-    dilation: IntOrPair,
-) -> None:
-    """Raise a ValueError if the geometry is why torch has raised ``error``.
-
-    Args:
-        error: What torch has raised.
-        x: Images, (B, C, H, W).
-        kernel: (kH, kW).
-        stride: In pixels, at least 1.
-        padding: In pixels, at least 0.
-        dilation: In pixels, at least 1.
-    """
-    stride, padding, dilation = _pair(stride), _pair(padding), _pair(dilation)
-    if min(*stride, *dilation) < 1 or min(padding) < 0:
-        raise ValueError(
-            f"stride={stride} and dilation={dilation} must be at least 1, and "
-            f"padding={padding} must not be negative"
-        ) from error
-    sides = zip(x.shape[2:], kernel, padding, dilation, strict=True)
-    if any(side < 1 or side + 2 * p <= d * (k - 1) for side, k, p, d in sides):
-        raise ValueError(
-            f"images of {tuple(x.shape[2:])} with padding={padding} are smaller than a "
-            f"kernel of {tuple(kernel)} with dilation={dilation}"
-        ) from error

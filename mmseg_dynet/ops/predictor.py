@@ -8,8 +8,6 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .per_image import check_devices, refuse_dtypes
-
 
 class CoefficientPredictor(nn.Module):
     """Predict the coefficients of all dynamic layers of a block from its input.
@@ -19,18 +17,18 @@ class CoefficientPredictor(nn.Module):
     the K coefficients of a channel lie in (0, 1) and need not sum to one, and a
     BatchNorm on a pooled 1x1 map could not train at batch size 1.
 
-    Costs C * M MACs an image, with M = sum(out_channels) * K, or C * hidden +
+    Costs C * M MACs per image, with M = sum(out_channels) * K, or C * hidden +
     hidden * M with a hidden layer.
 
     Args:
         in_channels: C, the channels of the block's input.
-        out_channels: Output channels O of each dynamic layer that is served.
-        num_kernels: K, the fixed kernels an output channel owns (the paper's g_t).
+        out_channels: Output channels O of each dynamic layer.
+        num_kernels: K, the fixed kernels per output channel (the paper's g_t).
         hidden_channels: Width of a hidden layer with ReLU. None means one linear
             layer, as in Dy-mobile and Dy-shuffle; Dy-ResNet uses C / 4.
 
     Raises:
-        ValueError: A width is not positive, or no layer is served.
+        ValueError: A width is not positive, or out_channels is empty.
     """
 
     def __init__(
@@ -62,25 +60,19 @@ class CoefficientPredictor(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Map the block's input (B, C, H, W) to one (B, O, K) tensor a layer.
+        """Map the block's input (B, C, H, W) to one (B, O, K) tensor per layer.
 
         Raises:
-            ValueError: The input has another shape, dtype or device than the predictor
-                is made for.
+            ValueError: The input does not have four dimensions or C channels.
         """
-        check_devices(x=x, predictor=self.logits.bias)
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise ValueError(
                 f"x must be (B, C, H, W) = (B, {self.in_channels}, H, W), got shape "
                 f"{tuple(x.shape)}"
             )
-        try:
-            context = x.mean((2, 3))  # (B, C)
-            if self.hidden is not None:
-                context = F.relu(self.hidden(context))
-            coeff = self.logits(context).sigmoid()  # (B, sum(O) * K)
-        except RuntimeError as error:
-            refuse_dtypes(error, x=x, predictor=self.logits.bias)
-            raise
+        context = x.mean((2, 3))  # (B, C)
+        if self.hidden is not None:
+            context = F.relu(self.hidden(context))
+        coeff = self.logits(context).sigmoid()  # (B, sum(O) * K)
         coeff = coeff.unflatten(1, (-1, self.num_kernels))  # (B, sum(O), K)
         return coeff.split(self.out_channels, dim=1)

@@ -161,6 +161,19 @@ def test_pretrained_weights_are_loaded_whole(tmp_path):
         assert torch.equal(backbone.state_dict()[name], value), name
 
 
+@pytest.mark.filterwarnings("ignore:.*quantiz.*deprecated")
+def test_predictors_can_be_quantised_by_torch():
+    torch.manual_seed(0)
+    backbone = DyResNet(18).eval()
+    quantised = torch.ao.quantization.quantize_dynamic(backbone, {nn.Linear})
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        outs, expected = quantised(x), backbone(x)
+    assert not any(isinstance(m, nn.Linear) for m in quantised.modules())
+    for out, plain in zip(outs, expected, strict=True):
+        assert 0 < (out - plain).norm() < 0.02 * plain.norm()
+
+
 @pytest.mark.parametrize("num_stages", (1, 3))
 def test_fewer_stages(num_stages):
     backbone = DyResNet(

@@ -17,14 +17,19 @@ from mmseg_dynet.ops import (
 )
 
 FAST = (dynamic_conv2d, dynamic_conv2d_feature_fusion)
-KERNEL_SIZES = ((1, 1), (3, 3), (1, 3))
 GROUPS = (1, 2, 4)  # 4 of 4 channels: depthwise
 GEOMETRIES = [
-    pytest.param(batch, kernel, stride, padding, dilation, groups)
-    for batch, kernel, stride, padding, dilation, groups in itertools.product(
-        (1, 3), KERNEL_SIZES, (1, 2), (0, 1), (1, 2), GROUPS
+    pytest.param(batch, kernel, *steps, groups)
+    for batch, kernel, steps, groups in itertools.product(
+        (1, 3),
+        ((1, 1), (3, 3), (1, 3)),
+        ((1, 0, 1), (2, 1, 1), (1, 1, 2)),  # stride, padding, dilation
+        GROUPS,
     )
 ]
+geometries = pytest.mark.parametrize(
+    ("batch", "kernel", "stride", "padding", "dilation", "groups"), GEOMETRIES
+)
 
 
 def make_case(batch=2, channels=4, out_channels=4, num_kernels=3, kernel=(3, 3),
@@ -59,9 +64,7 @@ def test_fused_kernel_is_the_weighted_sum_of_the_bank():
 
 
 @pytest.mark.parametrize("function", FAST)
-@pytest.mark.parametrize(
-    ("batch", "kernel", "stride", "padding", "dilation", "groups"), GEOMETRIES
-)
+@geometries
 def test_value_and_gradient_equal_the_reference(
     function, batch, kernel, stride, padding, dilation, groups
 ):
@@ -81,18 +84,9 @@ def test_value_and_gradient_equal_the_reference(
 
 
 @pytest.mark.parametrize("function", (*FAST, dynamic_conv2d_reference))
-@pytest.mark.parametrize(
-    ("batch", "kernel", "stride", "padding", "dilation", "groups"), GEOMETRIES
-)
-def test_gradcheck(function, batch, kernel, stride, padding, dilation, groups):
-    x, weight, coeff, bias = make_case(
-        batch=batch, kernel=kernel, groups=groups, num_kernels=2, size=(5, 5)
-    )
-    leaves = [t.requires_grad_() for t in (x, weight, coeff, bias)]
-    assert torch.autograd.gradcheck(
-        lambda *t: function(*t, stride, padding, dilation, groups), leaves,
-        fast_mode=True,
-    )  # fmt: skip
+def test_gradcheck(function):
+    leaves = [t.requires_grad_() for t in make_case(groups=2, num_kernels=2)]
+    assert torch.autograd.gradcheck(lambda *t: function(*t, 2, 1, 1, 2), leaves)
 
 
 @pytest.mark.parametrize("function", FAST)
@@ -151,47 +145,6 @@ def test_one_kernel_with_coefficient_one_is_the_static_convolution(function):
 
 
 @pytest.mark.parametrize("function", (*FAST, dynamic_conv2d_reference))
-@pytest.mark.parametrize("moved", ("x", "weight", "coeff", "bias"))
-def test_tensors_on_several_devices_are_named(function, moved):
-    names = ("x", "weight", "coeff", "bias")
-    arguments = dict(zip(names, make_case(), strict=True))
-    arguments[moved] = arguments[moved].to("meta")
-    found = ", ".join(f"{n} {'meta' if n == moved else 'cpu'}" for n in names)
-    with pytest.raises(ValueError, match=f"differ: {found}; move them to one"):
-        function(**arguments)
-
-
-@pytest.mark.parametrize("function", (*FAST, dynamic_conv2d_reference))
-def test_tensors_may_all_be_on_another_device(function):
+def test_the_meta_device_gives_the_shape(function):
     out = function(*(tensor.to("meta") for tensor in make_case()))
     assert (out.device.type, out.shape) == ("meta", (2, 4, 4, 5))
-
-
-def test_a_bank_on_another_device_than_its_coefficients_is_named():
-    _, weight, coeff, _ = make_case()
-    with pytest.raises(ValueError, match="differ: weight meta, coeff cpu; move"):
-        fuse_kernels(weight.to("meta"), coeff)
-
-
-@pytest.mark.parametrize("function", (*FAST, dynamic_conv2d_reference))
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (dict(x=torch.ones(4, 6, 7)), r"x must be \(B, C, H, W\), got.*\(4, 6, 7\)"),
-        (
-            dict(weight=torch.ones(4, 4, 3, 3)),
-            r"weight must be \(O, K, C/groups, kH, kW\), got.*\(4, 4, 3, 3\)",
-        ),
-        (dict(groups=3), r"groups=3 does not fit: x has C=4 .* O=4"),
-        (dict(groups=0), r"groups=0 does not fit"),
-        (dict(x=torch.ones(2, 5, 6, 7)), r"groups=1 does not fit: x has C=5"),
-        (dict(coeff=torch.ones(1, 4, 3)), "2 images, but .* coefficients for 1"),
-        (dict(coeff=torch.ones(2, 12)), r"= \(B, 4, 3\), got shape \(2, 12\)"),
-        (dict(bias=torch.ones(3)), r"bias must be \(O,\) = \(4,\), got shape \(3,\)"),
-    ],
-)
-def test_wrong_shapes_are_named(function, change, message):
-    x, weight, coeff, bias = make_case(dtype=torch.float32)
-    arguments = dict(x=x, weight=weight, coeff=coeff, bias=bias) | change
-    with pytest.raises(ValueError, match=message):
-        function(**arguments)

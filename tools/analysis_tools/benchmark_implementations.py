@@ -19,7 +19,7 @@ from mmseg_dynet.analysis.machine import provenance
 from mmseg_dynet.cli import at_least
 from mmseg_dynet.files import write_json
 from mmseg_dynet.ops import conv2d_per_image, force_implementation
-from mmseg_dynet.ops.implementation import choose
+from mmseg_dynet.ops.per_image import choose
 
 NAMES = ("grouped", "loop", "matmul")  # the last for 1x1 kernels
 SIDES = ("static", *NAMES)
