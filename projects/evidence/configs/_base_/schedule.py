@@ -1,0 +1,16 @@
+"""From scratch on one core: bfloat16 where the processor has it, channels_last."""
+
+_base_ = [
+    "../../../../configs/_base_/schedules/schedule_2k.py",
+    "../../../../configs/_base_/default_runtime.py",
+]
+custom_imports = dict(imports=["mmseg_dynet", "pairing"], allow_failed_imports=False)
+custom_hooks = [dict(type="SeedIterationHook"), dict(type="FiniteLossHook")]
+default_hooks = dict(
+    logger=dict(interval=50), checkpoint=dict(interval=100, max_keep_ckpts=1)
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.02, begin=0, end=50, by_epoch=False),
+    dict(type="CosineAnnealingLR", eta_min=0.0, begin=50, end=4000, by_epoch=False),
+]
+train_cfg = dict(max_iters=4000, val_begin=2000, val_interval=400)

@@ -1,0 +1,8 @@
+"""Arm "twin": ResNet-18."""
+
+_base_ = [
+    "../../../configs/_base_/models/fcn_r18-d16.py",
+    "_base_/labelmefacade.py",
+    "_base_/schedule.py",
+]
+model = {{_base_.set_model}}

@@ -1,0 +1,131 @@
+"""Train arms from seeds and write what each run came to, resuming where it stopped.
+
+A run is tools/train.py on its config, on one thread of the CPU, then tools/test.py in
+windows of the training crop. Runs that have a result are skipped. Start it in the root
+of the repository, with the images in data/ (README.md).
+
+Example:
+    python projects/evidence/train.py --arms control dynamic narrowed --seeds 0 1 2 3 4
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from mmseg_dynet.analysis.machine import describe_machine
+
+FOLDER = Path(__file__).parent
+ARMS = {  # network, data set -> arm -> config
+    ("resnet18", "labelmefacade"): {
+        "control": "fix-r18-d16_fcn_1xb4-4k_labelmefacade-192x256.py",
+        "dynamic": "dy-r18-d16_fcn_1xb4-4k_labelmefacade-192x256.py",
+        "narrowed": "r18-w34-d16_fcn_1xb4-4k_labelmefacade-192x256.py",
+        "twin": "r18-d16_fcn_1xb4-4k_labelmefacade-192x256.py",
+    },
+}
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--network", default="resnet18")
+    parser.add_argument("--dataset", default="labelmefacade")
+    parser.add_argument("--arms", nargs="+", required=True)
+    parser.add_argument("--seeds", nargs="+", type=int, required=True)
+    parser.add_argument("--lr", type=float, help="instead of the config's")
+    parser.add_argument("--iters", type=int, help="instead of the config's")
+    parser.add_argument("--work-dirs", type=Path, default=Path("work_dirs/evidence"))
+    parser.add_argument("--results", type=Path, default=FOLDER / "results")
+    return parser.parse_args()
+
+
+def run(tool: str, *words: object) -> None:
+    """Run a tool of the repository on one thread."""
+    paths = os.pathsep.join([str(Path.cwd()), str(FOLDER.resolve())])
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    command = [sys.executable, f"tools/{tool}.py", *map(str, words)]
+    subprocess.run(command, env=env, check=True)
+
+
+def read_curve(work_dir: Path) -> list[dict]:
+    """The validations of a run, in their order, each with its "step"."""
+    paths = sorted(work_dir.glob("*/vis_data/scalars.json"))
+    text = "".join(path.read_text("utf-8") for path in paths)  # one per resumption
+    lines = map(json.loads, text.splitlines())
+    by_step = {line["step"]: line for line in lines if "mIoU" in line}
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def class_iou(metrics: dict) -> dict[str, float]:
+    """IoU of each class in percent."""
+    return {k.removeprefix("IoU."): v for k, v in metrics.items() if k[:4] == "IoU."}
+
+
+def train(args: argparse.Namespace, arm: str, seed: int) -> None:
+    """Train one arm from one seed and write its result, unless there is one."""
+    config = FOLDER / "configs" / ARMS[args.network, args.dataset][arm]
+    cfg = Config.fromfile(config)
+    lr = args.lr or cfg.optim_wrapper.optimizer.lr
+    end = args.iters or cfg.train_cfg.max_iters
+    name = f"{args.network}_{args.dataset}_{arm}_lr{lr}_{end}_seed{seed}"
+    result, work_dir = args.results / f"{name}.json", args.work_dirs / name
+    if result.exists():
+        return
+    options = [f"randomness.seed={seed}", f"optim_wrapper.optimizer.lr={lr}"]
+    if args.iters:  # the whole schedule, at another length
+        keys = ("max_iters", "val_begin", "val_interval")
+        options += [
+            f"param_scheduler.1.end={end}",
+            *(f"train_cfg.{k}={end}" for k in keys),
+        ]
+    run("train", config, "--resume", "--work-dir", work_dir, "--cfg-options", *options)
+    *_, last = curve = read_curve(work_dir)
+    if last["step"] != end:
+        raise RuntimeError(
+            f"{work_dir} was validated last at {last['step']}, not {end}"
+        )
+    height, width = cfg.crop_size
+    options = [
+        "model.test_cfg.mode=slide",
+        f"model.test_cfg.crop_size=({height},{width})",
+    ]
+    options += [f"model.test_cfg.stride=({height * 2 // 3},{width * 2 // 3})"]
+    words = ["--work-dir", work_dir / "windows", "--cfg-options", *options]
+    run("test", config, work_dir / f"iter_{end}.pth", *words)
+    newest = max(work_dir.glob("windows/*/*.json"))
+    windows = json.loads(newest.read_text("utf-8"))
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    outcome = {"arm": arm, "network": args.network, "dataset": args.dataset} | {
+        "seed": seed,
+        "mIoU": last["mIoU"],
+        "class_IoU": class_iou(last),
+        "windows_mIoU": windows["mIoU"],
+        "windows_class_IoU": class_iou(windows),
+        "curve": [[point["step"], point["mIoU"]] for point in curve],
+        "config": config.name,
+        "lr": lr,
+        "iterations": end,
+        "commit": subprocess.check_output(describe, text=True).strip(),
+        "machine": describe_machine(),
+    }
+    args.results.mkdir(parents=True, exist_ok=True)
+    result.write_text(json.dumps(outcome, indent=1) + "\n", "utf-8")
+
+
+def main() -> None:
+    """Train all arms from the first seed, then from the second, and so on."""
+    args = parse_args()
+    torch.set_num_threads(1)  # as in the runs: describe_machine names it
+    for seed in args.seeds:
+        for arm in args.arms:
+            train(args, arm, seed)
+
+
+if __name__ == "__main__":
+    main()
