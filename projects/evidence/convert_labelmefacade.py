@@ -31,7 +31,6 @@ PALETTE = {  # RGB; the order is that of the labels 0 to 7
     "vegetation": (0, 128, 0),
     "window": (0, 0, 128),
 }
-VARIOUS = (0, 0, 0)
 
 
 def split_by_collection(names: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -67,14 +66,12 @@ def to_labels(colours: np.ndarray) -> np.ndarray:
         ValueError: A colour is not in the palette.
     """
     labels = np.full(colours.shape[:2], IGNORED, dtype=np.uint8)
-    known = (colours == VARIOUS).all(axis=2)
     for label, colour in enumerate(PALETTE.values()):
-        mask = (colours == colour).all(axis=2)
-        labels[mask] = label
-        known |= mask
-    if not known.all():
-        strange = np.unique(colours[~known], axis=0)[:5].tolist()
-        raise ValueError(f"colours {strange} are none of {[*PALETTE.values()]}")
+        labels[(colours == colour).all(axis=2)] = label
+    unknown = (labels == IGNORED) & colours.any(axis=2)  # (0, 0, 0) is "various"
+    if unknown.any():
+        found = np.unique(colours[unknown], axis=0)[:5].tolist()
+        raise ValueError(f"colours {found} are not in {[*PALETTE.values()]}")
     return labels
 
 
@@ -85,14 +82,11 @@ def convert(source: Path, out: Path) -> None:
     for path in sorted(source.glob("labels/*.png")):
         image = cv2.imread(str(source / "images" / f"{path.stem}.jpg"))
         labels = to_labels(cv2.imread(str(path), cv2.IMREAD_COLOR)[..., ::-1])
-        if image.shape[:2] != labels.shape:
-            raise ValueError(f"{path} is of another size than its image")
         ratio = SHORT_SIDE / min(labels.shape)
-        height, width = (round(side * ratio) for side in labels.shape)
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
-        quality = [cv2.IMWRITE_JPEG_QUALITY, 95]
-        cv2.imwrite(str(out / "img_dir" / f"{path.stem}.jpg"), image, quality)
+        size = tuple(round(side * ratio) for side in labels.shape[::-1])
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
+        cv2.imwrite(str(out / "img_dir" / f"{path.stem}.jpg"), image)  # quality 95
         cv2.imwrite(str(out / "ann_dir" / path.name), labels)
 
 

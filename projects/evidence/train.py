@@ -75,29 +75,20 @@ def train(args: argparse.Namespace, arm: str, seed: int) -> None:
     end = args.iters or cfg.train_cfg.max_iters
     name = f"{args.network}_{args.dataset}_{arm}_lr{lr}_{end}_seed{seed}"
     result, work_dir = args.results / f"{name}.json", args.work_dirs / name
+    checkpoint = work_dir / f"iter_{end}.pth"
     if result.exists():
         return
     options = [f"randomness.seed={seed}", f"optim_wrapper.optimizer.lr={lr}"]
     if args.iters:  # the whole schedule, at another length
         keys = ("max_iters", "val_begin", "val_interval")
-        options += [
-            f"param_scheduler.1.end={end}",
-            *(f"train_cfg.{k}={end}" for k in keys),
-        ]
+        options += [f"train_cfg.{key}={end}" for key in keys]
+        options.append(f"param_scheduler.1.end={end}")
+    if end not in [point["step"] for point in read_curve(work_dir)]:
+        checkpoint.unlink(missing_ok=True)  # was written before the last validation
     run("train", config, "--resume", "--work-dir", work_dir, "--cfg-options", *options)
     *_, last = curve = read_curve(work_dir)
-    if last["step"] != end:
-        raise RuntimeError(
-            f"{work_dir} was validated last at {last['step']}, not {end}"
-        )
-    height, width = cfg.crop_size
-    options = [
-        "model.test_cfg.mode=slide",
-        f"model.test_cfg.crop_size=({height},{width})",
-    ]
-    options += [f"model.test_cfg.stride=({height * 2 // 3},{width * 2 // 3})"]
-    words = ["--work-dir", work_dir / "windows", "--cfg-options", *options]
-    run("test", config, work_dir / f"iter_{end}.pth", *words)
+    words = ["--work-dir", work_dir / "windows", "--cfg-options", *cfg.windows]
+    run("test", config, checkpoint, *words)
     newest = max(work_dir.glob("windows/*/*.json"))
     windows = json.loads(newest.read_text("utf-8"))
     describe = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]

@@ -7,7 +7,7 @@ _base_ = [
 custom_imports = dict(imports=["mmseg_dynet", "pairing"], allow_failed_imports=False)
 custom_hooks = [dict(type="SeedIterationHook"), dict(type="FiniteLossHook")]
 default_hooks = dict(
-    logger=dict(interval=50), checkpoint=dict(interval=100, max_keep_ckpts=1)
+    logger=dict(interval=50), checkpoint=dict(interval=100, max_keep_ckpts=2)
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.02, begin=0, end=50, by_epoch=False),

@@ -1,0 +1,147 @@
+"""Write the tables of README.md and images/cost.png from the files in results/."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, stdev
+
+import matplotlib.pyplot as plt
+from scipy.stats import t
+
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER / "results"
+BEGIN, END = "<!-- tables -->\n", "<!-- /tables -->\n"
+Runs = dict[str, dict[float, dict]]  # arm -> seed or learning rate -> result
+
+
+def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Mean and half-width of its confidence interval; infinite for one value."""
+    if len(values) < 2:
+        return mean(values), math.inf
+    quantile = t.ppf((1 + level) / 2, len(values) - 1)
+    return mean(values), quantile * stdev(values) / math.sqrt(len(values))
+
+
+def read(folder: Path, key: str = "seed") -> dict[tuple[str, str], Runs]:
+    """Results by network and data set, then by arm, then by ``key``."""
+    runs = defaultdict(lambda: defaultdict(dict))
+    for path in sorted(folder.glob("*_seed*.json")):
+        run = json.loads(path.read_text("utf-8"))
+        runs[run["network"], run["dataset"]][run["arm"]][run[key]] = run
+    return runs
+
+
+def read_costs() -> dict[tuple[str, str], dict[str, dict]]:
+    """What cost.py has measured, by network and data set, then by arm."""
+    path = RESULTS / "cost.json"
+    costs = defaultdict(dict)
+    for cost in json.loads(path.read_text("utf-8"))["costs"] if path.exists() else []:
+        costs[cost["network"], cost["dataset"]][cost["arm"]] = cost
+    return costs
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation."""
+    deviation = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{mean(values):.2f}{deviation}"
+
+
+def table(rows: list[list[str]]) -> str:
+    """Rows, the first of which is the head, in Markdown."""
+    rule = [":--"] + ["--:"] * (len(rows[0]) - 1)
+    return "".join(f"| {' | '.join(row)} |\n" for row in [rows[0], rule, *rows[1:]])
+
+
+def arms_table(arms: Runs, costs: dict[str, dict]) -> str:
+    """Every arm's cost and mIoU."""
+    rows = [["arm", "GMACs", "ms", "seeds", "mIoU, whole images", "mIoU, windows"]]
+    for arm, runs in arms.items():
+        cost = costs.get(arm)
+        rows.append([
+            arm,
+            f"{cost['macs'] / 1e9:.2f}" if cost else "",
+            f"{cost['ms']:.0f}" if cost else "",
+            f"{len(runs)}",
+            spread([run["mIoU"] for run in runs.values()]),
+            spread([run["windows_mIoU"] for run in runs.values()]),
+        ])  # fmt: skip
+    return table(rows)
+
+
+def differences_table(arms: Runs) -> str:
+    """The dynamic network less every other, paired by seed."""
+    rows = [["dynamic minus", "pairs", "whole images", "95 %", "windows", "95 %"]]
+    for arm, runs in arms.items():
+        seeds = sorted(runs.keys() & arms["dynamic"].keys())
+        if arm == "dynamic" or not seeds:
+            continue
+        row = [arm, f"{len(seeds)}"]
+        for key in ("mIoU", "windows_mIoU"):
+            pairs = [arms["dynamic"][seed][key] - runs[seed][key] for seed in seeds]
+            centre, half = interval(pairs)
+            bounds = f"{centre - half:+.2f} to {centre + half:+.2f}"
+            row += [f"{centre:+.2f}", bounds if half < math.inf else "none"]
+        rows.append(row)
+    return table(rows)
+
+
+def sweep_table(arms: Runs) -> str:
+    """The mIoU on whole images by learning rate."""
+    rates = sorted({rate for runs in arms.values() for rate in runs})
+    rows = [["learning rate", *map(str, rates)]]
+    for arm, runs in arms.items():
+        scores = (f"{runs[rate]['mIoU']:.2f}" if rate in runs else "" for rate in rates)
+        rows.append([arm, *scores])
+    return table(rows)
+
+
+def plot(results: dict[tuple[str, str], Runs], costs: dict) -> None:
+    """Plot mIoU over cost; the bars are standard deviations."""
+    datasets = sorted({dataset for _, dataset in results})
+    figure, axes = plt.subplots(
+        len(datasets), 2, figsize=(9, 4 * len(datasets)), squeeze=False, sharey="row"
+    )
+    for row, dataset in zip(axes, datasets, strict=True):
+        row[0].set(title=dataset, xlabel="GMACs per image", ylabel="mIoU, %")
+        row[1].set(title=dataset, xlabel="ms per image, one thread")
+        for network in sorted({n for n, d in results if d == dataset}):
+            for arm, runs in results[network, dataset].items():
+                scores = [run["mIoU"] for run in runs.values()]
+                cost = costs[network, dataset][arm]
+                bar = stdev(scores) if len(scores) > 1 else None
+                label = f"{network}, {arm} ({len(scores)})"
+                for axis, x in zip(row, (cost["macs"] / 1e9, cost["ms"]), strict=True):
+                    axis.errorbar(x, mean(scores), bar, fmt="o", capsize=3, label=label)
+        row[0].legend(fontsize="small", title="network, arm (seeds)")
+    figure.tight_layout()
+    (FOLDER / "images").mkdir(exist_ok=True)
+    figure.savefig(FOLDER / "images" / "cost.png", dpi=120)
+
+
+def main() -> None:
+    """Write the tables, and the picture once there are costs."""
+    sweeps, results, costs = read(RESULTS / "sweep", "lr"), read(RESULTS), read_costs()
+    parts = []
+    for key in sorted(sweeps | results):
+        parts.append(f"### {key[0]} on {key[1]}\n")
+        if key in sweeps:
+            parts.append(
+                f"Tuning (500 iterations, one seed):\n\n{sweep_table(sweeps[key])}"
+            )
+        if key in results:
+            parts += [
+                arms_table(results[key], costs[key]),
+                differences_table(results[key]),
+            ]
+    readme = FOLDER / "README.md"
+    head, rest = readme.read_text("utf-8").split(BEGIN)
+    text = "\n".join([head + BEGIN, *parts, END + rest.split(END)[1]])
+    readme.write_text(text, "utf-8")
+    if results and costs:
+        plot(results, costs)
+
+
+if __name__ == "__main__":
+    main()
