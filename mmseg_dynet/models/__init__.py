@@ -1,4 +1,4 @@
-"""The networks of the paper, as MMSegmentation backbones."""
+"""The paper's networks as MMSegmentation backbones, and the parts to build others."""
 
 from .backbones import (
     DyMobileNetV2,
@@ -6,12 +6,18 @@ from .backbones import (
     DyResNet,
     DyShuffleNetV2,
     ShuffleNetV2,
+    StagedBackbone,
 )
+from .blocks import DyConvModule, DynamicBranch, build_branch
 
 __all__ = [
+    "DyConvModule",
     "DyMobileNetV2",
     "DyMobileNetV3",
     "DyResNet",
     "DyShuffleNetV2",
+    "DynamicBranch",
     "ShuffleNetV2",
+    "StagedBackbone",
+    "build_branch",
 ]

@@ -3,44 +3,69 @@
 Shape legend: see :mod:`mmseg_dynet.ops.functional`.
 
 A predictor whose last layer is zero gives every coefficient sigmoid(0) = 1/2, whatever
-the image. These fuse the bank
+the image. These coefficients fuse the bank
 
     w_k = (2 / K) w + d_k,    sum_k d_k = 0
 
-to sum_k w_k / 2 = w: the dynamic network of the same width begins as the static one
-whose kernels are the w, and its coefficients and kernels are free from there.
+to sum_k w_k / 2 = w: the dynamic network starts as the static one of the same width
+with kernels w, and its coefficients and kernels are free from there.
 
-The d_k must not be zero. Where G_b is the gradient of the fused kernel of image b, that
-of w_k is sum_b coeff_bk G_b, and that of coeff_bk is the product of G_b and w_k. Equal
-kernels with equal coefficients so get equal gradients: they would stay equal for ever,
-and K of them be worth one. Hence, with normal draws z and the root mean square r of w
-in its output channel,
+The d_k must not be zero. Let G_b be the gradient of the fused kernel of image b. The
+gradient of w_k is sum_b coeff_bk G_b, and that of coeff_bk is the product of G_b and
+w_k. So equal kernels with equal coefficients get equal gradients: they would stay equal
+forever, and K of them would be worth one. Hence, with z standard normal and r the root
+mean square of w in its output channel,
 
     d_k = noise * (2 / sqrt(K)) * r * (z_k - mean of z)
 
-At noise 1 this is the bank as DyConv2d draws it, K kernels of 2 / sqrt(K) times the
-static deviation, given that it fuses to w; so the learning rates and weight decay of a
-dynamic network fit. A step of gradient descent moves the fused kernel by K / 4 of what
-it would move the static one: K kernels, each with half of the gradient, each counted
-by half.
+At noise 1 this is the bank as DyConv2d initialises it, K kernels of 2 / sqrt(K) times
+the static deviation, given that it fuses to w; so the learning rates and weight decay
+of a dynamic network fit. A step of gradient descent moves the fused kernel by K / 4 of
+what it would move the static one: K kernels, each with half of the gradient, each
+counted by half.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
 
-from mmseg_dynet.messages import some
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
-from .static_layouts import KNOWN, Twin, recognise
+from .backbones import DyMobileNetV2, DyMobileNetV3, DyResNet
+from .blocks import DyBottleneck
 from .validation import check_positive
 
 PREFIX = "backbone."
 # A classifier behind a backbone whose names have no prefix.
 CLASSIFIERS = ("fc.", "classifier.")
+# Of a batch norm; old checkpoints lack it.
+COUNTER = "num_batches_tracked"
+KNOWN = (
+    "ResNet, ResNetV1c and ResNetV1d 18, 34, 50, 101, MobileNetV2 and MobileNetV3 "
+    "small and large (of width 1), as torchvision, MMSegmentation and mmpretrain save "
+    "them, with or without the prefix backbone."
+)
+# A weight that only one layout has.
+MARKS = {
+    "layer1.0.conv1.weight": ("", DyResNet),
+    "conv1.conv.weight": ("OpenMMLab's ", DyMobileNetV2),
+    "features.1.conv.0.0.weight": ("torchvision's ", DyMobileNetV2),
+    "layer0.conv.weight": ("OpenMMLab's ", DyMobileNetV3),
+    "features.1.block.0.0.weight": ("torchvision's ", DyMobileNetV3),
+}
+DEPTHS = {
+    (block is DyBottleneck, blocks): depth
+    for depth, (block, blocks) in DyResNet.arch_settings.items()
+}
+# Options of DyMobileNetV3 for weights of torchvision's and mmpretrain's MobileNetV3. The
+# defaults are MMSegmentation's; no weight shows the difference.
+CLASSIFIER_V3 = dict(
+    norm_cfg=dict(type="BN", eps=0.001, momentum=0.01), same_padding=False
+)
 
 
 @dataclass(frozen=True)
@@ -48,15 +73,15 @@ class Conversion:
     """A dynamic network, and what became of a static one's weights.
 
     Attributes:
-        source: What was recognised, in words.
+        source: The static network that was recognised, in words.
         backbone: The dynamic backbone, as a config. Strides, dilations and output
             indices are free: no weight depends on them.
         state_dict: Its weights after ``backbone.``, and those that the static network
             had beside its backbone.
         passed: Names of the latter.
-        left_out: Names that were left out: a classifier of torchvision's.
+        left_out: Names of weights that were dropped: torchvision's classifier.
         mmpretrain_backbone: The backbone if the static network is mmpretrain's, where
-            no weight tells it from MMSegmentation's, and they differ; else None.
+            its weights look like MMSegmentation's although the two differ; else None.
     """
 
     source: str
@@ -76,18 +101,19 @@ def to_dynamic(
     """Convert the weights of a backbone, a classifier or a segmentor.
 
     Args:
-        weights: By name. If some have the prefix ``backbone.``, they are converted, and
-            the others passed on; else all of them are the backbone's.
-        num_kernels: K, the fixed kernels an output channel owns (the paper's g_t).
-        noise: How far the kernels lie apart; 1 is as far as those that DyConv2d draws.
+        weights: By name, in the order of the network. If some have the prefix
+            ``backbone.``, they are converted and the others passed on; otherwise all of
+            them are the backbone's.
+        num_kernels: K, the fixed kernels per output channel (the paper's g_t).
+        noise: How far the kernels are apart; 1 is as far as DyConv2d initialises them.
         seed: Of the noise, and of the hidden layers of predictors.
 
     Returns:
         The weights of the dynamic network of the same width.
 
     Raises:
-        ValueError: The network is not known; a weight of it is missing, has another
-            shape or is one too many; or an option is out of its range.
+        ValueError: The network is unknown, its weights do not fit, or an option is out
+            of its range.
     """
     check_positive(num_kernels=num_kernels, noise=noise)
     static = {
@@ -97,35 +123,37 @@ def to_dynamic(
     }
     passed = {n: w for n, w in weights.items() if static and not n.startswith(PREFIX)}
     static = static or dict(weights)
-    twin = recognise(static, num_kernels)
     left_out = [name for name in static if name.startswith(CLASSIFIERS)]
     for name in left_out:
         del static[name]
-
+    source, options, network = _recognise(static, num_kernels)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        dynamic = _fill(twin, static, num_kernels, noise)
-    dynamic = {PREFIX + name: weight for name, weight in dynamic.items()}
+        dynamic = _fill(network, static, source, noise)
+    backbone = dict(type=type(network).__name__, **options)
+    mmpretrain_backbone = None
+    if type(network) is DyMobileNetV3:
+        if "layer0.conv.weight" in static:
+            mmpretrain_backbone = backbone | CLASSIFIER_V3
+        else:
+            backbone |= CLASSIFIER_V3
     return Conversion(
-        twin.source,
-        twin.backbone,
-        dynamic | passed,
+        source,
+        backbone,
+        {PREFIX + name: weight for name, weight in dynamic.items()} | passed,
         tuple(passed),
         tuple(left_out),
-        twin.mmpretrain_backbone,
+        mmpretrain_backbone,
     )
 
 
-def bank_around(kernel: Tensor, num_kernels: int, noise: float) -> Tensor:
-    """Draw a bank that coefficients of 1/2 fuse to a given kernel.
+def bank_around(kernel: Tensor, num_kernels: int, noise: float = 1.0) -> Tensor:
+    """Make a bank (O, K, C/G, kH, kW) that coefficients of 1/2 fuse to a given kernel.
 
     Args:
         kernel: w, (O, C/G, kH, kW).
         num_kernels: K.
         noise: As in :func:`to_dynamic`; 0 gives K equal kernels.
-
-    Returns:
-        (O, K, C/G, kH, kW).
     """
     kernel = kernel.float().unsqueeze(1)
     z = torch.randn_like(kernel.expand(-1, num_kernels, -1, -1, -1))
@@ -134,75 +162,103 @@ def bank_around(kernel: Tensor, num_kernels: int, noise: float) -> Tensor:
     return 2 / num_kernels * kernel + noise * 2 / math.sqrt(num_kernels) * size * z
 
 
-def _fill(
-    twin: Twin, static: Mapping[str, Tensor], num_kernels: int, noise: float
-) -> dict[str, Tensor]:
-    """Give the dynamic network the static one's weights.
-
-    Raises:
-        ValueError: They do not fit one to one.
-    """
-    banks, drawn = set(), set()
-    for name, module in twin.network.named_modules():
-        if isinstance(module, DyConv2d):
-            banks.add(f"{name}.weight")
-        if isinstance(module, CoefficientPredictor):
-            _draw(module.to_empty(device="cpu"))
-            drawn.update(f"{name}.{weight}" for weight in module.state_dict())
-    dynamic = twin.network.state_dict()
-    sources = {name: twin.static_name(name) for name in dynamic if name not in drawn}
-    _check(
-        twin.source,
-        static,
-        {
-            source: (dynamic[name][:, 0] if name in banks else dynamic[name]).shape
-            for name, source in sources.items()
-        },
-    )
-    for name, source in sources.items():
-        # Old checkpoints lack the counters of batches.
-        weight = static.get(source, torch.tensor(0))
-        if name in banks:
-            weight = bank_around(weight, num_kernels, noise)
-        dynamic[name] = weight
-    return dict(dynamic)
-
-
-def _draw(predictor: CoefficientPredictor) -> None:
-    """Draw a predictor whose coefficients are 1/2 whatever the image."""
+def predict_half(predictor: CoefficientPredictor) -> None:
+    """Initialise a predictor so that all coefficients are 1/2, whatever the image."""
     if predictor.hidden is not None:
         predictor.hidden.reset_parameters()
     nn.init.zeros_(predictor.logits.weight)
     nn.init.zeros_(predictor.logits.bias)
 
 
-def _check(
-    source: str, given: Mapping[str, Tensor], wanted: Mapping[str, torch.Size]
-) -> None:
-    """Raise a ValueError unless the weights given are those wanted.
-
-    Args:
-        source: What the weights were taken for.
-        given: By name.
-        wanted: Shapes by name; counters of batches may be missing.
-    """
-    problems = {
-        "missing": [
-            name
-            for name in wanted
-            if name not in given and not name.endswith("num_batches_tracked")
-        ],
-        "unknown": [name for name in given if name not in wanted],
-        "of another shape": [
-            f"{name} {tuple(given[name].shape)} instead of {tuple(shape)}"
-            for name, shape in wanted.items()
-            if name in given and given[name].shape != shape
-        ],
-    }
-    found = [f"{len(v)} {kind}: {some(v)}" for kind, v in problems.items() if v]
-    if found:
+def _recognise(
+    weights: Mapping[str, Tensor], num_kernels: int
+) -> tuple[str, dict, nn.Module]:
+    """Find the static network; return its name, and the dynamic one on "meta"."""
+    mark = next((mark for mark in MARKS if mark in weights), None)
+    if mark is None:
+        names = ", ".join(list(weights)[:5])
         raise ValueError(
-            f"the weights were taken for {source}, but they do not fit it; "
-            f"{'; '.join(found)}. Known are {KNOWN}. Give the weights of such a "
-            "network, or rename them to one of these layouts"
+            f"unknown network, with weights {names}, ... Known are {KNOWN} Rename the "
+            "weights to one of these layouts"
         )
+    owner, kind = MARKS[mark]
+    options, outputs = dict(num_kernels=num_kernels), {}
+    if kind is DyMobileNetV2:
+        source = f"{owner}MobileNetV2"
+        options = dict(same_width=True, **options)
+        # Segmentors go without the convolution in front of a classifier.
+        last = {"conv2.conv.weight", "features.18.0.weight"} & weights.keys()
+        outputs = dict(out_indices=(7 if last else 6,))
+    elif kind is DyMobileNetV3:
+        large = any(name.startswith(("layer13.", "features.13.")) for name in weights)
+        options = dict(arch="large" if large else "small", **options)
+        source = f"{owner}MobileNetV3 {options['arch']}"
+    else:
+        source, resnet_options = _recognise_resnet(weights)
+        options |= resnet_options
+    in_channels = next(w.shape[1] for w in weights.values() if w.ndim == 4)
+    if in_channels != 3:
+        options["in_channels"] = in_channels
+    with torch.device("meta"):
+        return source, options, kind(**options, **outputs)
+
+
+def _recognise_resnet(weights: Mapping[str, Tensor]) -> tuple[str, dict]:
+    blocks = tuple(
+        len({name.split(".")[1] for name in weights if name.startswith(f"layer{i}.")})
+        for i in range(1, 5)
+    )
+    bottleneck = "layer1.0.conv3.weight" in weights
+    if (bottleneck, blocks) not in DEPTHS:
+        block = "bottleneck" if bottleneck else "basic"
+        raise ValueError(f"no ResNet with {blocks} {block} blocks. Known are {KNOWN}")
+    options = dict(
+        depth=DEPTHS[bottleneck, blocks],
+        base_channels=len(weights["layer1.0.conv1.weight"]),
+    )
+    name = "ResNet"
+    if any(name.startswith("stem.") for name in weights):
+        name, options["deep_stem"] = "ResNetV1c", True
+    if "layer2.0.downsample.2.weight" in weights:  # a pooling is in front
+        name, options["avg_down"] = "ResNetV1d", True
+    if "stem.0.conv.weight" in weights:
+        name = f"mmpretrain's {name}"
+    return f"{name} {options['depth']}", options
+
+
+def _fill(
+    network: nn.Module, static: Mapping[str, Tensor], source: str, noise: float
+) -> dict[str, Tensor]:
+    """Give the dynamic network the static one's weights, which have the same order."""
+    banks, predictors = {}, {}
+    for name, module in network.named_modules():
+        if isinstance(module, DyConv2d):
+            banks[f"{name}.weight"] = module.num_kernels
+        elif isinstance(module, CoefficientPredictor):
+            predict_half(module.to_empty(device="cpu"))
+            predictors |= {f"{name}.{n}": w for n, w in module.state_dict().items()}
+    dynamic = network.state_dict() | predictors
+    wanted = {
+        name: tuple((weight[:, 0] if name in banks else weight).shape)
+        for name, weight in dynamic.items()
+        if name not in predictors and not name.endswith(COUNTER)
+    }
+    given = {n: tuple(w.shape) for n, w in static.items() if not n.endswith(COUNTER)}
+    # Equal names may come in any order.
+    names = wanted if wanted.keys() == given.keys() else given
+    for ours, theirs in zip_longest(wanted, names, fillvalue="nothing"):
+        kinds = {name.rpartition(".")[2] for name in (ours, theirs)}
+        if len(kinds) > 1 or wanted[ours] != given[theirs]:
+            raise ValueError(
+                f"the weights were taken for {source}, but do not fit it: they have "
+                f"{theirs} {given.get(theirs, '')} where "
+                f"{ours} {wanted.get(ours, '')} is expected. Known are {KNOWN} Give "
+                "all weights of such a network, in its order"
+            )
+        dynamic[ours] = static[theirs]
+        if ours in banks:
+            dynamic[ours] = bank_around(static[theirs], banks[ours], noise)
+        if ours.endswith("running_var"):
+            ours, theirs = (n.replace("running_var", COUNTER) for n in (ours, theirs))
+            dynamic[ours] = static.get(theirs, torch.tensor(0))
+    return dynamic

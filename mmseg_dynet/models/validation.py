@@ -40,5 +40,5 @@ def check_per_stage(num_stages: int, **options: Sequence[int]) -> None:
     for name, values in options.items():
         if len(values) != num_stages or min(values) < 1:
             raise ValueError(
-                f"{name}={values} must be {num_stages} positive numbers, one a stage"
+                f"{name}={values} must be {num_stages} positive numbers, one per stage"
             )

@@ -41,6 +41,16 @@ def test_one_out_index_is_a_tuple_too(case):
     assert [out.shape[1] for out in outs] == [case.channels[1]]
 
 
+@pytest.mark.parametrize("in_channels", (1, 4))
+def test_images_may_have_other_channels(case, in_channels):
+    backbone = meta(case, in_channels=in_channels)
+    outs = backbone(torch.empty(2, in_channels, 64, 64, device="meta"))
+    assert [out.shape[1] for out in outs] == [*case.channels]
+    shapes = (backbone.state_dict(), meta(case).state_dict())
+    changed = [n for n in shapes[0] if shapes[0][n].shape != shapes[1][n].shape]
+    assert changed == [next(iter(shapes[0]))]  # the first convolution's
+
+
 def test_parameters(case):
     assert sum(p.numel() for p in meta(case).parameters()) == case.parameters
 

@@ -5,7 +5,7 @@ import torch
 from mmcv.cnn import ConvModule
 from torch import nn
 
-from mmseg_dynet.models.blocks.branch import DyConvModule, build_branch
+from mmseg_dynet.models import DyConvModule, build_branch
 from mmseg_dynet.ops import dynamic_conv2d_reference
 
 LAYERS = (

@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmseg_dynet.models import DyShuffleNetV2, ShuffleNetV2
-from mmseg_dynet.models.backbones.shufflenet_v2 import ShuffleUnit
+from mmseg_dynet.models.blocks import ShuffleUnit
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
 WIDTHS = {

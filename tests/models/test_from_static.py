@@ -5,7 +5,13 @@ from functools import partial
 
 import pytest
 import torch
-from mmseg.models.backbones import MobileNetV2, MobileNetV3, ResNet, ResNetV1c
+from mmseg.models.backbones import (
+    MobileNetV2,
+    MobileNetV3,
+    ResNet,
+    ResNetV1c,
+    ResNetV1d,
+)
 from mmseg.models.utils import make_divisible
 from torch import nn
 
@@ -116,8 +122,8 @@ def torchvision_mobilenet_v3(arch: str) -> nn.Module:
     return Classifier(features, nn.Linear(6 * inp, 8), nn.Linear(8, 10))
 
 
-def assert_equal_outputs(dynamic, static, size=(64, 96)):
-    x = torch.randn(2, 3, *size)
+def assert_equal_outputs(dynamic, static, size=(64, 96), channels=3):
+    x = torch.randn(2, channels, *size)
     with torch.inference_mode():
         ours, theirs = dynamic(x), tuple(static(x))
     assert len(ours) == len(theirs)
@@ -133,9 +139,10 @@ def assert_equal_outputs(dynamic, static, size=(64, 96)):
         (ResNet, dict(depth=34, base_channels=16)),
         (ResNet, dict(depth=50, base_channels=16)),
         (ResNetV1c, dict(depth=18, base_channels=16)),
-        (ResNetV1c, dict(depth=101, base_channels=8)),
+        (ResNetV1c, dict(depth=101, base_channels=8, in_channels=1)),
+        (ResNetV1d, dict(depth=50, base_channels=8)),
     ],
-    ids=["r34", "r50", "v1c-r18", "v1c-r101"],
+    ids=["r34", "r50", "v1c-r18", "v1c-r101", "v1d-r50"],
 )
 def test_resnet(static, options, num_kernels, draw_norms):
     torch.manual_seed(0)
@@ -147,7 +154,8 @@ def test_resnet(static, options, num_kernels, draw_norms):
     assert conversion.source == f"{static.__name__} {options['depth']}"
     assert conversion.backbone["num_kernels"] == num_kernels
     assert conversion.backbone["base_channels"] == options["base_channels"]
-    assert_equal_outputs(dynamic_of(conversion, **dilated), network)
+    channels = options.get("in_channels", 3)
+    assert_equal_outputs(dynamic_of(conversion, **dilated), network, channels=channels)
 
 
 def test_a_classifier_of_torchvision_and_one_of_mmpretrain(draw_norms):
@@ -202,11 +210,11 @@ def test_mobilenet_v2_of_torchvision(draw_norms):
     assert_equal_outputs(dynamic, lambda x: [network.features(x)])
 
     # mmpretrain has MMSegmentation's names, and this last convolution as conv2.
-    openmmlab = {
+    openmmlab = MobileNetV2().state_dict() | {
         f"conv2.{part}.{kind}": weight
         for part, theirs in (("conv", "0"), ("bn", "1"))
         for kind, weight in network.features[18][int(theirs)].state_dict().items()
-    } | MobileNetV2().state_dict()
+    }
     again = to_dynamic({f"backbone.{k}": v for k, v in openmmlab.items()})
     last = "backbone.stages.7.0.conv.weight"
     assert torch.equal(again.state_dict[last], conversion.state_dict[last])
@@ -329,23 +337,32 @@ def test_the_seed_decides_and_random_numbers_are_left_alone():
         )
 
 
-def without(weights, name):
-    return {k: v for k, v in weights.items() if k != name}
+def test_equal_names_may_come_in_any_order():
+    weights = ResNet(18, base_channels=8).state_dict()
+    expected = to_dynamic(weights).state_dict
+    got = to_dynamic(dict(sorted(weights.items()))).state_dict
+    assert all(torch.equal(got[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize(
     ("change", "match"),
     [
         (
-            lambda w: (
-                without(w, "layer2.0.bn1.bias") | {"layer2.0.bn.bias": w["bn1.bias"]}
-            ),
-            r"for ResNet 18, .*; 1 missing: layer2\.0\.bn1\.bias; "
-            r"1 unknown: layer2\.0\.bn\.bias.*MobileNetV2.*rename",
+            lambda w: w | {"layer2.0.bn1.bias": torch.rand(3)},
+            r"for ResNet 18, .* layer2\.0\.bn1\.bias \(3,\) where layer2\.0\.bn1\.bias "
+            r"\(16,\) is expected.*MobileNetV2.*",
         ),
         (
-            lambda w: w | {"conv1.weight": torch.rand(32, 3, 7, 7)},
-            r"1 of another shape: conv1\.weight \(32, 3, 7, 7\) instead of \(64, 3, 7,",
+            lambda w: {n: w[n] for n in w if n != "layer2.0.bn1.bias"},
+            r"have layer2\.0\.bn1\.running_mean \(16,\) where layer2\.0\.bn1\.bias ",
+        ),
+        (
+            lambda w: w | {"layer5.weight": torch.rand(3)},
+            r"have layer5\.weight \(3,\) where nothing  is expected",
+        ),
+        (
+            lambda w: {n: w[n] for n in w if not n.startswith("layer4.1.bn2.")},
+            r"have nothing  where layer4\.1\.bn2\.weight \(64,\) is expected",
         ),
         (
             lambda w: w | {"layer3.2.conv1.weight": torch.rand(1)},
@@ -353,10 +370,10 @@ def without(weights, name):
         ),
         (
             lambda w: {f"encoder.{k}": v for k, v in w.items()},
-            r"no network that is known: encoder\.conv1\.weight, .*, \.\.\.\. Known are",
+            r"unknown network, with weights encoder\.conv1\.weight, .*, \.\.\. Known",
         ),
     ],
-    ids=["names", "shape", "depth", "prefix"],
+    ids=["shape", "missing", "too many", "too few", "depth", "prefix"],
 )
 def test_what_does_not_fit_is_named(change, match):
     weights = ResNet(18, base_channels=8).state_dict()

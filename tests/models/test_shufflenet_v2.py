@@ -9,8 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmseg_dynet.models import ShuffleNetV2
-from mmseg_dynet.models.backbones import shufflenet_v2
-from mmseg_dynet.models.backbones.shufflenet_v2 import ProjectionUnit, ShuffleUnit
+from mmseg_dynet.models.blocks import ProjectionUnit, ShuffleUnit, shuffle
 
 CHANNELS = {
     0.5: (48, 96, 192, 1024),
@@ -124,9 +123,9 @@ def test_unit_works_on_the_right_channels_and_interleaves_the_halves():
 
 def test_an_old_torch_interleaves_the_same(monkeypatch):
     left, right = torch.randn(2, 3, 4, 5), torch.randn(2, 5, 4, 5)
-    expected = shufflenet_v2._join(left, right)
-    monkeypatch.setattr(shufflenet_v2, "DERIVATIVE_OF_SHUFFLE", False)
-    assert torch.equal(shufflenet_v2._join(left, right), expected)
+    expected = shuffle._join(left, right)
+    monkeypatch.setattr(shuffle, "DERIVATIVE_OF_SHUFFLE", False)
+    assert torch.equal(shuffle._join(left, right), expected)
 
 
 def test_first_unit_joins_what_both_branches_make_of_the_whole_input():

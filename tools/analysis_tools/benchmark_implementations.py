@@ -1,6 +1,6 @@
 """Time the implementations of dynamic convolution on single layers, in turns.
 
-The rule in mmseg_dynet/ops/implementation.py follows this table. "static" is one
+The rule in mmseg_dynet/ops/per_image.py follows this table. "static" is one
 kernel for all images: what a per-image kernel costs on top is the rest.
 """
 

@@ -26,7 +26,7 @@ from mmseg_dynet.deploy.export import (
     program_difference,
 )
 from mmseg_dynet.files import replacing
-from mmseg_dynet.models.backbones.dy_resnet import DyBasicBlock, DyBottleneck
+from mmseg_dynet.models.blocks import DyBasicBlock, DyBottleneck
 
 FORMATS = {
     ".onnx": (f"ONNX, opset {OPSET}", export_onnx, onnx_difference),

@@ -1,5 +1,6 @@
-"""Backbones: Dy-ResNet on the seam of the host's ResNet, the others on one base."""
+"""Backbones: Dy-ResNet, based on the host's ResNet, and those on our own base."""
 
+from .base import StagedBackbone
 from .dy_mobilenet_v2 import DyMobileNetV2
 from .dy_mobilenet_v3 import DyMobileNetV3
 from .dy_resnet import DyResNet
@@ -12,4 +13,5 @@ __all__ = [
     "DyResNet",
     "DyShuffleNetV2",
     "ShuffleNetV2",
+    "StagedBackbone",
 ]

@@ -1,7 +1,7 @@
-"""What the backbones that are wholly ours share: stages, freezing, checkpointing.
+"""The base of our own backbones: stages, freezing, checkpointing.
 
-A subclass builds its stem and its stages from a table and hands them over; nothing
-about the structure changes afterwards. (DyResNet stands on the host's ResNet instead.)
+A subclass builds its stem and its stages from a table and passes them on; the structure
+does not change afterwards. (DyResNet is based on the host's ResNet instead.)
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ class StagedBackbone(BaseModule):
     """A stem and a chain of stages, each a chain of blocks.
 
     Stages after the last of ``out_indices`` are left out, so that every parameter
-    takes part in the output: distributed training needs no search for unused ones.
+    contributes to the output, as distributed training wants.
 
     Args:
-        stem: What the image enters.
+        stem: The first layers.
         stages: Each a :class:`mmengine.model.Sequential` of blocks.
         out_indices: Stages whose outputs are returned, 0 being the first after the
             stem.
@@ -32,10 +32,10 @@ class StagedBackbone(BaseModule):
             norms then stay in eval mode.
         norm_eval: Whether all batch norms stay in eval mode.
         with_cp: Whether to recompute each block in the backward pass, which saves
-            memory. As in the host's networks, norms see each batch twice then.
-        init_cfg: As in :class:`mmengine.model.BaseModule`. None gives static
-            convolutions Kaiming's weights and norms the identity, as the host does;
-            dynamic ones have drawn theirs.
+            memory. As in the host's networks, norms then see each batch twice.
+        init_cfg: As in :class:`mmengine.model.BaseModule`. None initialises static
+            convolutions by Kaiming's rule and norms as the identity, as the host does;
+            dynamic convolutions are initialised already.
 
     Raises:
         ValueError: A stage to return or to freeze does not exist.
@@ -69,7 +69,7 @@ class StagedBackbone(BaseModule):
         self.train()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Map images (B, 3, H, W) to the outputs of ``out_indices``, in stage order."""
+        """Map images (B, C, H, W) to the outputs of ``out_indices``, in stage order."""
         x = self.stem(x)
         outs = []
         for index, stage in enumerate(self.stages):
@@ -94,5 +94,5 @@ class StagedBackbone(BaseModule):
         return self
 
     def _frozen_modules(self) -> list[nn.Module]:
-        """Stem and stages, as many of them as are frozen."""
+        """The stem and the stages that are frozen."""
         return [self.stem, *self.stages][: self.frozen_stages + 1]

@@ -25,9 +25,9 @@ GROUP_CHANNELS = 6  # a group of the spatial convolution, in Dy-mobile
 class DyMobileNetV2(StagedBackbone):
     """MobileNetV2 with dynamic convolutions (DyNet, section 3.2).
 
-    Dy-mobile, the default, does without MobileNetV2's expansion: all three convolutions
-    of a block have C_out channels, rounded up to a multiple of 6, and the spatial one
-    has C_out / 6 groups, which costs what the depthwise one did. The form with
+    Dy-mobile, the default, drops MobileNetV2's expansion: all three convolutions of a
+    block have C_out channels, rounded up to a multiple of 6, and the spatial one has
+    C_out / 6 groups, so it costs as much as the depthwise one did. The form with
     ``same_width=True`` is MobileNetV2 with the convolutions of its blocks made dynamic,
     used in the paper's correlation study.
 
@@ -37,11 +37,11 @@ class DyMobileNetV2(StagedBackbone):
 
     Args:
         same_width: Whether to keep MobileNetV2's widths and its expansion.
-        num_kernels: K, the fixed kernels an output channel owns (the paper's g_t).
-            None builds the static control of the same width: Fix-mobile, or MobileNetV2
+        num_kernels: K, the fixed kernels per output channel (the paper's g_t). None
+            builds the static control of the same width: Fix-mobile, or MobileNetV2
             itself.
-        widen_factor: Multiplies the channels of every layer; the last convolution's
-            only above 1.
+        widen_factor: Multiplies the channels of every layer; those of the last
+            convolution only above 1.
         strides: Stride of the first block of each stage 0 .. 6, as in MMSegmentation.
         dilations: Dilation of the first block of each stage 0 .. 6, as there. Output
             stride 8 takes strides (1, 2, 2, 1, 1, 1, 1), dilations
@@ -52,6 +52,7 @@ class DyMobileNetV2(StagedBackbone):
         with_cp: Whether to recompute each block in the backward pass.
         norm_cfg: Norm of every convolution.
         act_cfg: Activation of every convolution that has one.
+        in_channels: Channels of the images.
         init_cfg: As in :class:`StagedBackbone`.
 
     Raises:
@@ -77,41 +78,44 @@ class DyMobileNetV2(StagedBackbone):
         with_cp: bool = False,
         norm_cfg: dict = BATCH_NORM,
         act_cfg: dict = RELU6,
+        in_channels: int = 3,
         init_cfg: InitCfg = None,
     ) -> None:
         settings = MobileNetV2.arch_settings  # (expansion, channels, blocks) a stage
         check_per_stage(len(settings), strides=strides, dilations=dilations)
-        check_positive(widen_factor=widen_factor)
+        check_positive(widen_factor=widen_factor, in_channels=in_channels)
         shared = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
 
-        in_channels = make_divisible(32 * widen_factor, 8)
-        stem = ConvModule(3, in_channels, 3, stride=2, padding=1, **shared)
+        channels = make_divisible(32 * widen_factor, 8)
+        stem = ConvModule(in_channels, channels, 3, stride=2, padding=1, **shared)
         stages = []
         for stage, (expansion, width, num_blocks) in enumerate(settings):
             blocks = []
             for i in range(num_blocks):
                 if same_width:
                     out_channels = make_divisible(width * widen_factor, 8)
-                    mid_channels = groups = in_channels * expansion
+                    mid_channels = groups = channels * expansion
                 else:
                     groups = math.ceil(width * widen_factor / GROUP_CHANNELS)
                     mid_channels = out_channels = groups * GROUP_CHANNELS
+                dilation = dilations[stage] if i == 0 else 1
                 block = InvertedResidual(
-                    in_channels,
+                    channels,
                     mid_channels,
                     out_channels,
                     num_kernels,
                     stride=strides[stage] if i == 0 else 1,
-                    dilation=dilations[stage] if i == 0 else 1,
+                    padding=dilation,
+                    dilation=dilation,
                     groups=groups,
                     expand=not same_width or expansion != 1,
                     **shared,
                 )
                 blocks.append(block)
-                in_channels = out_channels
+                channels = out_channels
             stages.append(Sequential(*blocks))
         last_channels = make_divisible(1280 * max(widen_factor, 1), 8)
-        stages.append(Sequential(ConvModule(in_channels, last_channels, 1, **shared)))
+        stages.append(Sequential(ConvModule(channels, last_channels, 1, **shared)))
 
         super().__init__(
             stem, stages, out_indices, frozen_stages, norm_eval, with_cp, init_cfg

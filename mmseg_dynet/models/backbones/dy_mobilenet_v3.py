@@ -35,24 +35,25 @@ class DyMobileNetV3(StagedBackbone):
 
     Args:
         arch: "small" or "large".
-        num_kernels: K, the fixed kernels an output channel owns (the paper's g_t).
-            None builds MobileNetV3 itself, the static control.
+        num_kernels: K, the fixed kernels per output channel (the paper's g_t). None
+            builds MobileNetV3 itself, the static control.
         widen_factor: Multiplies the channels of every layer.
-        strides: Stride of the first block of each stage but the last. None keeps the
-            strides of the table.
-        dilations: Dilation of all blocks of each stage but the last. None means 1.
+        strides: Stride of the first block of each stage except the last. None keeps
+            the strides of the table.
+        dilations: Dilation of all blocks of each stage except the last. None means 1.
             Output stride 8, the only one of MMSegmentation's MobileNetV3, takes strides
             (2, 2, 1, 1, 1) and dilations (1, 1, 2, 2, 4) in "small", and
             (1, 2, 2, 1, 1, 1) and (1, 1, 1, 2, 2, 4) in "large".
         same_padding: Whether a strided convolution is padded as TensorFlow and
-            MMSegmentation do, on an even side by one pixel less at the top and left.
-            Weights trained in torchvision's or mmpretrain's MobileNetV3 need False:
-            the same padding on all sides. No name of a weight depends on it.
+            MMSegmentation do: one pixel less at the top and left of even sides. Weights
+            trained in torchvision's or mmpretrain's MobileNetV3 need False: equal
+            padding on all sides. Names of weights do not depend on it.
         out_indices: Stages whose outputs are returned. None means the last.
         frozen_stages: -1 freezes nothing; i freezes the stem and the first i stages.
         norm_eval: Whether all batch norms stay in eval mode.
         with_cp: Whether to recompute each block in the backward pass.
         norm_cfg: Norm of every convolution.
+        in_channels: Channels of the images.
         init_cfg: As in :class:`StagedBackbone`.
 
     Raises:
@@ -78,6 +79,7 @@ class DyMobileNetV3(StagedBackbone):
         norm_eval: bool = False,
         with_cp: bool = False,
         norm_cfg: dict = BATCH_NORM,
+        in_channels: int = 3,
         init_cfg: InitCfg = None,
     ) -> None:
         check_choice("arch", arch, MobileNetV3.arch_settings)
@@ -95,41 +97,48 @@ class DyMobileNetV3(StagedBackbone):
         if out_indices is None:
             out_indices = [num_stages]
         check_per_stage(num_stages, strides=strides, dilations=dilations)
-        check_positive(widen_factor=widen_factor)
+        check_positive(widen_factor=widen_factor, in_channels=in_channels)
 
         def widen(channels: int) -> int:
             return make_divisible(channels * widen_factor, 8)
 
         static = partial(ConvModule, norm_cfg=norm_cfg, act_cfg=dict(type="HSwish"))
-        in_channels = widen(16)
-        pad, padding = padding_of(3, stride=2, dilation=1, same=same_padding)
-        stem = Sequential(pad, static(3, in_channels, 3, stride=2, padding=padding))
+        channels = widen(16)
+        pad_layer, padding = padding_of(3, stride=2, dilation=1, same=same_padding)
+        stem = Sequential(
+            pad_layer, static(in_channels, channels, 3, stride=2, padding=padding)
+        )
         stages = []
-        for rows, stride, dilation in zip(
+        for rows, first_stride, dilation in zip(
             blocks_of_stage, strides, dilations, strict=True
         ):
             blocks = []
             for i, (kernel_size, mid, out, squeeze, act, _) in enumerate(rows):
                 mid_channels, out_channels = widen(mid), widen(out)
+                stride = first_stride if i == 0 else 1
+                pad_layer, padding = padding_of(
+                    kernel_size, stride, dilation, same_padding
+                )
                 block = InvertedResidual(
-                    in_channels,
+                    channels,
                     mid_channels,
                     out_channels,
                     num_kernels,
                     kernel_size=kernel_size,
-                    stride=stride if i == 0 else 1,
+                    stride=stride,
+                    padding=padding,
                     dilation=dilation,
                     groups=mid_channels,
-                    expand=mid_channels != in_channels,
+                    expand=mid_channels != channels,
                     squeeze=squeeze,
-                    same_padding=same_padding,
+                    pad_layer=pad_layer,
                     norm_cfg=norm_cfg,
                     act_cfg=dict(type=act),
                 )
                 blocks.append(block)
-                in_channels = out_channels
+                channels = out_channels
             stages.append(Sequential(*blocks))
-        stages.append(Sequential(static(in_channels, 6 * in_channels, 1)))
+        stages.append(Sequential(static(channels, 6 * channels, 1)))
 
         super().__init__(
             stem, stages, out_indices, frozen_stages, norm_eval, with_cp, init_cfg

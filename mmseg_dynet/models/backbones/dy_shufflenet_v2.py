@@ -14,16 +14,16 @@ class DyShuffleNetV2(ShuffleNetV2):
 
     A stride-1 unit splits its channels 3:1 instead of 1:1. The convolutions of the
     right branch are dynamic and served by one linear predictor, from the branch's
-    input; the spatial one has two channels a group, which costs what the depthwise
-    one of the static network did. Where the right branch has 29 channels (stage 0 of
-    width 1.0) or 61 (of 2.0), primes, it stays depthwise. The right branch of a stage's
-    first unit, which splits nothing, is dynamic too and keeps its widths. All else
-    is static. Channels and strides of the stages are ShuffleNetV2's.
+    input. The spatial one has groups of two channels, so it costs as much as the
+    depthwise one of the static network. A right branch of 29 channels (stage 0 of width
+    1.0) or 61 (of 2.0), which are primes, stays depthwise. The right branch of a
+    stage's first unit, which does not split, is dynamic too and keeps its widths. All
+    else is static. Channels and strides of the stages are ShuffleNetV2's.
 
     Args:
         widen_factor: 0.5, 1.0, 1.5 or 2.0.
-        num_kernels: K, the fixed kernels an output channel owns (the paper's g_t).
-            None builds the static control of the same width, Fix-shuffle.
+        num_kernels: K, the fixed kernels per output channel (the paper's g_t). None
+            builds the static control of the same width, Fix-shuffle.
         **kwargs: Those of :class:`ShuffleNetV2`.
 
     Raises:

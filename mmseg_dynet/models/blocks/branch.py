@@ -1,8 +1,7 @@
 """Chains of convolutions, static or dynamic, from one description.
 
-The blocks of a Dy- network and of its Fix- control differ in nothing but this: the
-control's convolutions are plain. Hence both are built here, by :func:`build_branch`,
-and no block asks which of the two it is.
+The blocks of a Dy- network and of its Fix- control differ only in their convolutions.
+Both are built here, by :func:`build_branch`, so that no block has to ask which it is.
 """
 
 from collections.abc import Sequence
@@ -14,15 +13,15 @@ from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
 
 class DyConvModule(ConvModule):
-    """mmcv's convolution, norm and activation; the convolution dynamic.
+    """mmcv's convolution, norm and activation, with a dynamic convolution.
 
-    Parameters have the names they have in the static module; the kernels are a bank
+    Parameters have the same names as in the static module; the kernels are a bank
     (O, K, C/G, kH, kW).
 
     Args:
         *args: Those of :class:`mmcv.cnn.ConvModule`.
-        num_kernels: K, the fixed kernels an output channel owns (the paper's g_t).
-        **kwargs: Those of :class:`mmcv.cnn.ConvModule`, but for ``conv_cfg``.
+        num_kernels: K, the fixed kernels per output channel (the paper's g_t).
+        **kwargs: Those of :class:`mmcv.cnn.ConvModule`, except ``conv_cfg``.
     """
 
     def __init__(self, *args, num_kernels: int, **kwargs) -> None:
@@ -46,14 +45,14 @@ class DyConvModule(ConvModule):
 class DynamicBranch(nn.Sequential):
     """A chain whose dynamic convolutions share one predictor (DyNet, section 3.1).
 
-    The predictor, one linear layer, sees the input of the branch, so a branch that
-    begins where its block does gets the paper's "one predictor a block". It stands
-    last among the children: the layers keep the names of the static chain.
+    The predictor, one linear layer, sees the input of the branch: the block's, if the
+    branch begins the block. It is the last child, so that the layers keep the names of
+    the static chain.
 
     Args:
-        *layers: The chain. A :class:`DyConvModule` is given coefficients, any other
-            module runs as it is. None may change the channels before the first
-            DyConvModule, whose input channels are the predictor's too.
+        *layers: The chain. A :class:`DyConvModule` is given coefficients; any other
+            module is called with its input only. The predictor has the input channels
+            of the first DyConvModule, so no layer before it may change them.
     """
 
     def __init__(self, *layers: nn.Module) -> None:
@@ -81,11 +80,11 @@ def build_branch(
 
     Args:
         layers: A dict holds the arguments of a :class:`mmcv.cnn.ConvModule`; a module
-            (a squeeze-excite layer, padding) is taken as it is.
-        num_kernels: K, the fixed kernels an output channel owns (the paper's g_t).
-            None builds the Fix- control: static convolutions, no predictor.
-        **shared: Arguments of every ConvModule, such as ``norm_cfg``; a layer's own
-            come first.
+            (a squeeze-excite layer, padding) is used as it is.
+        num_kernels: K, the fixed kernels per output channel (the paper's g_t). None
+            builds the Fix- control: static convolutions, no predictor.
+        **shared: Arguments of every ConvModule, such as ``norm_cfg``; per-layer
+            arguments take precedence.
 
     Returns:
         A module that maps (B, C, H, W) to the output of the last layer.

@@ -6,15 +6,16 @@ from torch import Tensor, nn
 
 from .branch import build_branch
 
-# MobileNetV3's, as is the host's default; but mmcv's own hard sigmoid warns when built.
+# MobileNetV3's, which is the host's default; but mmcv's own hard sigmoid warns when
+# built.
 _SQUEEZE_ACTS = (dict(type="ReLU"), dict(type=nn.Hardsigmoid))
 
 
 class SamePadding(nn.Module):
     """TensorFlow's padding, with which a strided convolution gives ceil(size / stride).
 
-    What mmcv's AdaptivePadding does, in integer arithmetic: the division and rounding
-    there do not survive an export with variable sizes.
+    Equal to mmcv's AdaptivePadding, but in integer arithmetic: its division and
+    rounding do not survive an export with variable sizes.
 
     Args:
         kernel_size: Side of the kernel that follows.
@@ -37,19 +38,19 @@ class SamePadding(nn.Module):
 def padding_of(
     kernel_size: int, stride: int, dilation: int, same: bool
 ) -> tuple[nn.Module, int]:
-    """Say how a convolution of odd kernel is padded to ceil(size / stride).
+    """Choose the padding that gives a convolution of odd kernel ceil(size / stride).
 
     Args:
         kernel_size: Side of the kernel, odd.
         stride: Of the convolution.
         dilation: Of the convolution.
-        same: Whether by :class:`SamePadding`; else alike on all sides. At stride 1 the
-            two are one.
+        same: Whether to pad by :class:`SamePadding` instead of equally on all sides. At
+            stride 1 the two are the same.
 
     Returns:
         The layer in front of the convolution, and the convolution's own padding. There
-        is a layer in either case: names of weights count the layers, and must depend on
-        neither stride nor padding.
+        is always a layer: names of weights count the layers, and must depend on neither
+        stride nor padding.
     """
     if same and stride > 1:
         return SamePadding(kernel_size, stride, dilation), 0
@@ -59,26 +60,25 @@ def padding_of(
 class InvertedResidual(nn.Module):
     """Inverted residual block of MobileNetV2 and V3, dynamic or static.
 
-    Every convolution is dynamic, and one linear predictor serves them all from the
-    block's input; a squeeze-excite layer stays static.
+    In a dynamic block, one linear predictor serves all convolutions from the block's
+    input; a squeeze-excite layer stays static.
 
     Args:
         in_channels: C, channels of the input.
         mid_channels: Channels of the spatial convolution.
         out_channels: O, channels of the output.
-        num_kernels: K, the fixed kernels an output channel owns (the paper's g_t);
-            None for static convolutions.
-        kernel_size: Side of the spatial convolution's kernel, odd.
-        stride: Stride of the spatial convolution. At 1 the block has a shortcut,
-            provided that C equals O.
+        num_kernels: K, the fixed kernels per output channel (the paper's g_t); None for
+            static convolutions.
+        kernel_size: Side of the spatial convolution's kernel.
+        stride: Stride of the spatial convolution. At 1, and if C equals O, the block
+            has a shortcut.
+        padding: Padding of the spatial convolution.
         dilation: Dilation of the spatial convolution.
-        groups: Groups of the spatial convolution; ``mid_channels`` makes it a depthwise
-            one.
+        groups: Groups of the spatial convolution; ``mid_channels`` makes it depthwise.
         expand: Whether a pointwise convolution from C to ``mid_channels`` comes first.
         squeeze: Whether a squeeze-excite layer follows the spatial convolution.
-        same_padding: Whether a strided convolution is padded by :class:`SamePadding`:
-            on an even side by one pixel less, at the top and left. None is False for a
-            network without the choice: no layer stands in the place of the padding.
+        pad_layer: A layer in front of the spatial convolution, which pads as
+            ``padding`` cannot.
         **shared: ``norm_cfg`` and ``act_cfg`` of the convolutions.
     """
 
@@ -91,22 +91,22 @@ class InvertedResidual(nn.Module):
         *,
         kernel_size: int = 3,
         stride: int = 1,
+        padding: int = 1,
         dilation: int = 1,
         groups: int,
         expand: bool,
         squeeze: bool = False,
-        same_padding: bool | None = None,
+        pad_layer: nn.Module | None = None,
         **shared,
     ) -> None:
         super().__init__()
-        pad, padding = padding_of(kernel_size, stride, dilation, bool(same_padding))
         layers = []
         if expand:
             layers.append(
                 dict(in_channels=in_channels, out_channels=mid_channels, kernel_size=1)
             )
-        if same_padding is not None:
-            layers.append(pad)
+        if pad_layer is not None:
+            layers.append(pad_layer)
         layers.append(
             dict(
                 in_channels=mid_channels,

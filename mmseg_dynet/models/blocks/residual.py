@@ -1,0 +1,78 @@
+"""Residual blocks of Dy-ResNet: the host's, with dynamic convolutions.
+
+Each block predicts the coefficients of all its convolutions once, from its input
+(DyNet, section 3.2 and figure 2).
+"""
+
+from mmseg.models.backbones.resnet import BasicBlock, Bottleneck
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
+
+
+class _DynamicBlock:
+    """Mixin over a residual block of the host: dynamic convolutions, one predictor.
+
+    The host's block builds its convolutions from ``conv_cfg``; the shortcut is built
+    elsewhere and stays static. The predictor has a hidden layer, a quarter as wide as
+    the block's input.
+
+    Args:
+        inplanes: Input channels.
+        planes: Width of the block; its output has ``planes * expansion`` channels.
+        num_kernels: K, the fixed kernels per output channel (the paper's g_t).
+        conv_cfg: Ignored; the host has built the shortcut from it.
+        **kwargs: Those of the host's block.
+    """
+
+    def __init__(
+        self,
+        inplanes: int,
+        planes: int,
+        num_kernels: int = 6,
+        conv_cfg: dict | None = None,
+        **kwargs,
+    ) -> None:
+        dynamic = dict(type=DyConv2d, num_kernels=num_kernels, own_predictor=False)
+        super().__init__(inplanes, planes, conv_cfg=dynamic, **kwargs)
+        convs = [m for m in self.children() if isinstance(m, DyConv2d)]
+        self.predictor = CoefficientPredictor(
+            inplanes,
+            [conv.out_channels for conv in convs],
+            num_kernels,
+            hidden_channels=inplanes // 4,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, inplanes, H, W) to (B, planes * expansion, H', W')."""
+        if self.with_cp and x.requires_grad:
+            out = checkpoint(self._residual, x, use_reentrant=False)
+        else:
+            out = self._residual(x)
+        return self.relu(out)
+
+
+class DyBasicBlock(_DynamicBlock, BasicBlock):
+    """Basic block whose two 3x3 convolutions are dynamic."""
+
+    last_norm = "norm2"
+
+    def _residual(self, x: Tensor) -> Tensor:
+        coeff1, coeff2 = self.predictor(x)
+        out = self.relu(self.norm1(self.conv1(x, coeff1)))
+        out = self.norm2(self.conv2(out, coeff2))
+        return out.add_(x if self.downsample is None else self.downsample(x))
+
+
+class DyBottleneck(_DynamicBlock, Bottleneck):
+    """Bottleneck block whose 1x1, 3x3 and 1x1 convolutions are dynamic."""
+
+    last_norm = "norm3"
+
+    def _residual(self, x: Tensor) -> Tensor:
+        coeff1, coeff2, coeff3 = self.predictor(x)
+        out = self.relu(self.norm1(self.conv1(x, coeff1)))
+        out = self.relu(self.norm2(self.conv2(out, coeff2)))
+        out = self.norm3(self.conv3(out, coeff3))
+        return out.add_(x if self.downsample is None else self.downsample(x))

@@ -1,0 +1,130 @@
+"""Units of ShuffleNetV2, dynamic or static."""
+
+import torch
+import torch.nn.functional as F
+from packaging.version import Version
+from torch import Tensor, nn
+
+from .branch import build_branch
+
+NUM_BRANCHES = 2
+# Whether torch can differentiate its own operator, which keeps channels_last: from 2.6.
+DERIVATIVE_OF_SHUFFLE = Version(torch.__version__) >= Version("2.6")
+
+
+class ShuffleUnit(nn.Module):
+    """Stride-1 unit: split the channels, work on the right ones, join and shuffle.
+
+    Args:
+        channels: C, channels of the input and of the output.
+        right_channels: Channels of the right branch; the left ones stay as they are.
+        dilation: Dilation of the spatial convolution.
+        groups: Groups of the spatial convolution; ``right_channels`` makes it
+            depthwise.
+        num_kernels: K, the fixed kernels per output channel of the right branch (the
+            paper's g_t); None for static convolutions.
+        **shared: ``norm_cfg`` and ``act_cfg`` of the convolutions.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        right_channels: int,
+        *,
+        dilation: int,
+        groups: int,
+        num_kernels: int | None,
+        **shared,
+    ) -> None:
+        super().__init__()
+        self.split_channels = (channels - right_channels, right_channels)
+        self.right = build_branch(
+            [
+                _pointwise(right_channels, right_channels),
+                _spatial(right_channels, 1, dilation, groups),
+                _pointwise(right_channels, right_channels),
+            ],
+            num_kernels,
+            **shared,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C, H, W)."""
+        left, right = x.split(self.split_channels, dim=1)
+        return _join(left, self.right(right))
+
+
+class ProjectionUnit(nn.Module):
+    """First unit of a stage: both branches work on the whole input, at any stride.
+
+    Args:
+        in_channels: C, channels of the input and of the left branch.
+        out_channels: O, channels of the output. The right branch runs at O / 2
+            channels and contributes the other O - C.
+        stride: Stride of the spatial convolutions.
+        dilation: Dilation of the spatial convolutions.
+        num_kernels: K, the fixed kernels per output channel of the right branch (the
+            paper's g_t); None for static convolutions. The left branch is static.
+        **shared: ``norm_cfg`` and ``act_cfg`` of the convolutions.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int,
+        dilation: int,
+        num_kernels: int | None,
+        **shared,
+    ) -> None:
+        super().__init__()
+        mid_channels = out_channels // 2
+        self.left = build_branch(
+            [
+                _spatial(in_channels, stride, dilation, in_channels),
+                _pointwise(in_channels, in_channels),
+            ],
+            num_kernels=None,
+            **shared,
+        )
+        self.right = build_branch(
+            [
+                _pointwise(in_channels, mid_channels),
+                _spatial(mid_channels, stride, dilation, mid_channels),
+                _pointwise(mid_channels, out_channels - in_channels),
+            ],
+            num_kernels,
+            **shared,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, O, H', W')."""
+        return _join(self.left(x), self.right(x))
+
+
+def _pointwise(in_channels: int, out_channels: int) -> dict:
+    """Arguments of a 1x1 convolution."""
+    return dict(in_channels=in_channels, out_channels=out_channels, kernel_size=1)
+
+
+def _spatial(channels: int, stride: int, dilation: int, groups: int) -> dict:
+    """Arguments of a grouped 3x3 convolution, which has no activation."""
+    return dict(
+        in_channels=channels,
+        out_channels=channels,
+        kernel_size=3,
+        stride=stride,
+        padding=dilation,
+        dilation=dilation,
+        groups=groups,
+        act_cfg=None,
+    )
+
+
+def _join(left: Tensor, right: Tensor) -> Tensor:
+    """Concatenate the branches' (B, .., H, W) and shuffle: interleave two halves."""
+    x = torch.cat((left, right), dim=1)
+    if DERIVATIVE_OF_SHUFFLE:
+        return F.channel_shuffle(x, NUM_BRANCHES)
+    return x.unflatten(1, (NUM_BRANCHES, -1)).transpose(1, 2).flatten(1, 2)
