@@ -61,8 +61,8 @@ DEPTHS = {
     (block is DyBottleneck, blocks): depth
     for depth, (block, blocks) in DyResNet.arch_settings.items()
 }
-# Options of DyMobileNetV3 for weights of torchvision's and mmpretrain's MobileNetV3. The
-# defaults are MMSegmentation's; no weight shows the difference.
+# What torchvision's and mmpretrain's MobileNetV3 need of DyMobileNetV3, whose defaults
+# are MMSegmentation's. No weight shows the difference.
 CLASSIFIER_V3 = dict(
     norm_cfg=dict(type="BN", eps=0.001, momentum=0.01), same_padding=False
 )
