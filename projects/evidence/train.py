@@ -94,11 +94,11 @@ def train(args: argparse.Namespace, arm: str, seed: int) -> None:
     describe = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     outcome = {"arm": arm, "network": args.network, "dataset": args.dataset} | {
         "seed": seed,
-        "mIoU": last["mIoU"],
+        "mIoU": round(last["mIoU"], 2),
         "class_IoU": class_iou(last),
-        "windows_mIoU": windows["mIoU"],
+        "windows_mIoU": round(windows["mIoU"], 2),
         "windows_class_IoU": class_iou(windows),
-        "curve": [[point["step"], point["mIoU"]] for point in curve],
+        "curve": [[point["step"], round(point["mIoU"], 2)] for point in curve],
         "config": config.name,
         "lr": lr,
         "iterations": end,
