@@ -3,9 +3,6 @@
 Writes every image and its label map, reduced to a short side of 256 pixels, to
 ``OUT/img_dir`` and ``OUT/ann_dir``. Which of them train and which validate is said by
 ``splits/``. A pixel "various", or of no class, becomes 255, which is ignored.
-
-Example:
-    python projects/evidence/convert_labelmefacade.py labelmefacade
 """
 
 import argparse
@@ -37,10 +34,8 @@ def split_by_collection(names: Iterable[str]) -> tuple[list[str], list[str]]:
     """Split images so that no collection, the name before "__", is on both sides.
 
     Collections are taken for validation in the order of the SHA-256 of their names,
-    each that still fits into VALIDATION_IMAGES.
-
-    Returns:
-        Names for training and for validation, sorted.
+    each that still fits into VALIDATION_IMAGES. Returns sorted names for training and
+    for validation.
     """
     names = sorted(names)
     sizes = Counter(name.split("__")[0] for name in names)

@@ -3,9 +3,6 @@
 A run is tools/train.py on its config, on one thread of the CPU, then tools/test.py in
 windows of the training crop. Runs that have a result are skipped. Start it in the root
 of the repository, with the images in data/ (README.md).
-
-Example:
-    python projects/evidence/train.py --arms control dynamic narrowed --seeds 0 1 2 3 4
 """
 
 import argparse
