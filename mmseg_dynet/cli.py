@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import CheckpointLoader
+from mmseg.registry import DATASETS
 
-from .datasets.checks import check_samples
 from .engine.checkpoint import find_newest, use_safe_loading
 from .engine.launch import check_agreement, connect, launch_on_cpus, set_variables
 
@@ -111,9 +111,22 @@ def check_data(cfg: Config, *splits: str) -> None:
         FileNotFoundError: A folder is missing, or a data set is empty.
     """
     for split in splits:
-        loader = cfg.get(f"{split}_dataloader")
-        if loader is not None:
-            check_samples(loader.dataset)
+        dataset = cfg.get(f"{split}_dataloader", {}).get("dataset", {})
+        if "img_path" not in dataset.get("data_prefix", {}):
+            continue  # a wrapper of data sets, or of another library
+        built = DATASETS.build({**dataset, "pipeline": [], "lazy_init": True})
+        try:
+            empty = not built.load_data_list()
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"the {split} set has no {error.filename}: prepare it with "
+                f"tools/dataset_converters, or set {split}_dataloader.dataset.data_root"
+            ) from error
+        if empty:
+            raise FileNotFoundError(
+                f"the {split} set is empty: no *{built.img_suffix} in "
+                f"{built.data_prefix['img_path']}"
+            )
 
 
 def resume(cfg: Config, cfg_options: dict | None = None) -> None:

@@ -5,17 +5,9 @@ mmseg, mmdet and mmpretrain find them, with and without a default scope.
 """
 
 from mmengine.fileio import register_backend
-from mmengine.registry import (
-    DATASETS,
-    HOOKS,
-    METRICS,
-    MODELS,
-    OPTIM_WRAPPERS,
-    TRANSFORMS,
-)
+from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, OPTIM_WRAPPERS
 
 from mmseg_dynet.datasets import CamVidDataset
-from mmseg_dynet.datasets.checks import CheckFiles, CheckLabels
 from mmseg_dynet.engine import (
     ChannelsLastHook,
     CheckPretrainedHook,
@@ -55,9 +47,6 @@ for module in (
     SafeCheckpointHook,
 ):
     HOOKS.register_module(module=module)
-
-for module in (CheckFiles, CheckLabels):
-    TRANSFORMS.register_module(module=module)
 
 DATASETS.register_module(module=CamVidDataset)
 METRICS.register_module(module=ClassIoUMetric)

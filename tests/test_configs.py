@@ -1,8 +1,9 @@
-"""Every config loads, builds, runs and learns, and says what its name says."""
+"""Configs: MMSegmentation's own, plus what DyNet changes."""
 
 import re
 from pathlib import Path
 
+import mmseg
 import pytest
 import torch
 from mmengine.config import Config
@@ -14,133 +15,194 @@ from mmseg_dynet.apis import build_model, input_size
 from mmseg_dynet.cli import load_config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-# Configs of each family, with what there are so many of.
-FAMILIES = {
-    # Three arms each of: R18 and R50 in 40k, 80k, 769x769 and on CamVid; the paper's
-    # pair; synthetic streets; the MobileNets; the ShuffleNets. And g_t = 1, 2, 4, and
-    # a student.
-    "fcn": 3 * (2 * 4 + 1 + 1 + 1 + 1) + 3 + 1,
-    "pspnet": 3 * (2 * 3),
-    "deeplabv3plus": 3,
-    "lraspp": 2,  # of the same width: the static twin is the control
-}
-PATHS = sorted(p for family in FAMILIES for p in CONFIGS.glob(f"{family}/*.py"))
-# A student needs its teacher's checkpoint to learn: tests/models/test_distillation.py.
-ALONE = [p for p in PATHS if "-distilled_" not in p.stem]
-ARMS = ("", "dy-", "fix-")
+ZOO = Path(mmseg.__file__).parent / ".mim/configs"
+PATHS = sorted(CONFIGS.glob("dynet/*.py"))
+DYNAMIC = [path for path in PATHS if path.stem.startswith("dy-")]
+CONTROLS = [path for path in PATHS if path.stem.startswith("fix-")]
+# PSPNet pools to a few pixels, which no image is a multiple of.
+pytestmark = pytest.mark.filterwarnings("ignore:When align_corners=True:UserWarning")
 
 
-def test_there_are_as_many_as_documented():
-    by_family = {f: len([p for p in PATHS if p.parent.name == f]) for f in FAMILIES}
-    assert by_family == FAMILIES
+def differences(ours: dict, theirs: dict, prefix: str = "") -> set[str]:
+    """Dotted names of the keys whose values differ, or that only one has."""
+    names = set()
+    for key in {*ours, *theirs}:
+        mine, other = ours.get(key), theirs.get(key)
+        if isinstance(mine, dict) and isinstance(other, dict):
+            names |= differences(mine, other, f"{prefix}{key}.")
+        elif (key in ours, mine) != (key in theirs, other):
+            names.add(prefix + key)
+    return names
 
 
-def logits_stride(path: Path) -> int:
-    """Stride of a head's output: of the backbone's, or of a low-level feature."""
-    low_level = {"deeplabv3plus": 4, "lraspp": 2}
-    return low_level.get(path.parent.name, 16 if "-d16_" in path.stem else 8)
+def zoo_files() -> dict[Path, Path]:
+    """Our configs and MMSegmentation's files of the same name."""
+    bases = {
+        path: ZOO / path.relative_to(CONFIGS) for path in CONFIGS.glob("_base_/**/*.py")
+    }
+    named = {file.name: file for file in ZOO.glob("*/*.py")}
+    twins = {path: named[path.name] for path in PATHS if path.name in named}
+    return {path: file for path, file in (bases | twins).items() if file.is_file()}
 
 
-def losses_on_random_images(model, num_classes: int, size: tuple[int, int]) -> dict:
-    inputs = torch.randn(2, 3, *size)
-    samples = []
-    for _ in range(2):
-        labels = torch.randint(num_classes, (1, *size))
-        sample = SegDataSample(metainfo=dict(img_shape=size))
-        sample.gt_sem_seg = PixelData(data=labels)
-        samples.append(sample)
-    return model(inputs, samples, mode="loss")
+SHARED = zoo_files()
 
 
-# PSPNet pools to a few pixels, which no image this small is a multiple of.
-@pytest.mark.filterwarnings("ignore:When align_corners=True")
-@pytest.mark.parametrize("path", ALONE, ids=lambda path: path.stem)
-def test_config_builds_runs_and_learns(path):
-    torch.manual_seed(0)
-    cfg = load_config(str(path))
-    model = build_model(cfg)
-    num_classes = 11 if "camvid" in path.stem else 19
-    # LR-ASPP pools 49x49 pixels of its feature map, so it takes larger images.
-    height, width = (400, 400) if path.parent.name == "lraspp" else (64, 96)
-    with torch.no_grad():
-        logits = model(torch.randn(1, 3, height, width))
-    stride = logits_stride(path)
-    assert logits.shape == (1, num_classes, height // stride, width // stride)
-
-    model.train()
-    losses = losses_on_random_images(model, num_classes, (height, width))
-    loss = sum(value for name, value in losses.items() if "loss" in name)
-    assert torch.isfinite(loss)
-    loss.backward()
-    without = [n for n, p in model.named_parameters() if p.grad is None]
-    assert without == []
+@pytest.mark.parametrize("path", SHARED, ids=lambda path: path.stem)
+def test_a_config_named_like_the_zoos_differs_in_hooks_only(path):
+    ours, theirs = (Config.fromfile(p).to_dict() for p in (path, SHARED[path]))
+    assert differences(ours, theirs) <= {
+        "custom_imports",
+        "custom_hooks",
+        "default_hooks.checkpoint.type",
+    }
 
 
-@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_config_says_what_its_name_says(path):
-    cfg = load_config(str(path))
-    *_, schedule_and_batch, data = path.stem.split("_")
-    batch, schedule = schedule_and_batch.split("-")
-    assert cfg.train_dataloader.batch_size == int(batch.split("xb")[1])
-    max_iters = int(schedule.replace("k", "000"))
-    assert cfg.train_cfg.max_iters == max_iters
-    assert cfg.param_scheduler[-1].end == max_iters
-    height, width = map(int, data.split("-")[-1].split("x"))
-    assert input_size(cfg) == (height, width)
-    crop = next(t for t in cfg.train_pipeline if t.type == "RandomCrop")
-    assert tuple(crop.crop_size) == (height, width)
-
-
-def model_of(arm: str, rest: str) -> dict:
-    (path,) = CONFIGS.glob(f"*/{arm}{rest}.py")
-    return Config.fromfile(path).model
+def test_number_of_configs_named_like_the_zoos():
+    assert len([path for path in SHARED if "_base_" in path.parts]) == 10
+    assert len([path for path in SHARED if path in PATHS]) == 11
 
 
 @pytest.mark.parametrize(
-    "rest",
-    sorted(
-        {p.stem.removeprefix("dy-") for p in ALONE if re.match("dy-r[0-9]+-d", p.stem)}
-    ),
+    ("name", "zoo"),
+    [
+        (
+            "fcn_r18-d8_4xb2-40k_cityscapes-512x1024",
+            "fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024",
+        ),
+        (
+            "pspnet_r18-d8_4xb2-40k_cityscapes-512x1024",
+            "pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024",
+        ),
+        (
+            "mobilenet-v3-d8_lraspp_4xb2-80k_cityscapes-512x1024",
+            "mobilenet_v3/mobilenet-v3-d8_lraspp_4xb4-320k_cityscapes-512x1024",
+        ),
+    ],
 )
-def test_arms_differ_in_the_backbone_and_its_width_only(rest):
-    static, dynamic, fixed = (model_of(arm, rest) for arm in ARMS)
-    for model in (static, dynamic, fixed):
-        for head in (model.decode_head, model.auxiliary_head):
-            # "Heads scale with the backbone": their width is a quarter of their input.
-            assert head.pop("channels") == head.in_channels // 4
-            head.pop("in_channels")
-            head.pop("c1_in_channels", None)
-            head.pop("c1_channels", None)
-        backbone = model.pop("backbone")
-        assert backbone.get("base_channels", 64) == (32 if model is fixed else 64)
-    assert static == dynamic == fixed
+def test_networks_of_the_zoo_on_another_schedule(name, zoo):
+    ours = Config.fromfile(CONFIGS / f"dynet/{name}.py").model
+    assert ours == Config.fromfile(ZOO / f"{zoo}.py").model
 
 
-def test_dynamic_config_is_its_control_with_coefficients():
-    """Dy- and Fix- have the same convolutions; the dynamic part comes on top."""
-    rest = "r18-d8_fcn_4xb2-40k_cityscapes-512x1024"
-    shape = (1, 3, 128, 256)
-    static, dynamic, fixed = (
-        count_complexity(
-            build_model(load_config(str(CONFIGS / "fcn" / f"{arm}{rest}.py"))), shape
-        )
-        for arm in ARMS
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_config_builds_and_is_what_its_name_says(path):
+    cfg = load_config(str(path))
+    batch, iterations, height, width = map(
+        int, re.search(r"xb(\d+)-(\d+)k?_.*-(\d+)x(\d+)$", path.stem).groups()
     )
-    assert dynamic.convolution == fixed.convolution
-    assert dynamic.head == fixed.head
-    assert fixed.fusion == fixed.prediction == 0
-    assert 0 < dynamic.fusion + dynamic.prediction < 0.02 * static.macs
+    assert cfg.train_dataloader.batch_size == batch
+    assert cfg.train_cfg.max_iters in (iterations, 1000 * iterations)
+    assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_iters
+    crop = next(step for step in cfg.train_pipeline if step.type == "RandomCrop")
+    assert tuple(crop.crop_size) == cfg.crop_size == input_size(cfg) == (height, width)
+    with torch.device("meta"):
+        model = build_model(cfg)
+        logits = model(torch.empty(1, 3, 400, 400))
+    num_classes = 11 if "camvid" in path.stem else 19
+    low_level = {"deeplabv3plus": 4, "lraspp": 2}
+    strides = [s for head, s in low_level.items() if head in path.stem]
+    stride = strides[0] if strides else 16 if "-d16_" in path.stem else 8
+    assert logits.shape == (1, num_classes, 400 // stride, 400 // stride)
+
+
+def static_base(path: Path) -> Path:
+    """The static network that a dynamic network or a control is a difference to."""
+    (base,) = re.findall(r'^_base_ = "\./(.+)"$', path.read_text(), re.MULTILINE)
+    return path.with_name(base)
+
+
+@pytest.mark.parametrize("path", [*DYNAMIC, *CONTROLS], ids=lambda path: path.stem)
+def test_arms_differ_from_their_static_twin_in_width_and_backbone(path):
+    arm, twin = (Config.fromfile(p) for p in (path, static_base(path)))
+    names = {
+        name
+        for name in differences(arm.to_dict(), twin.to_dict())
+        if not name.startswith("model.backbone.")
+    }
+    assert names <= {
+        "model.pretrained",
+        "model.decode_head.in_channels",
+        "model.decode_head.channels",
+        "model.decode_head.c1_in_channels",
+        "model.decode_head.c1_channels",
+        "model.auxiliary_head.in_channels",
+        "model.auxiliary_head.channels",
+        "optim_wrapper.optimizer.lr",
+        "optimizer.lr",
+    }
+    assert arm.model.get("pretrained") is None
+
+
+@pytest.mark.parametrize("path", CONTROLS, ids=lambda path: path.stem)
+def test_a_control_has_the_convolutions_of_its_dynamic_network(path):
+    dynamic = path.with_name(path.name.replace("fix-", "dy-"))
+    assert static_base(dynamic) == static_base(path)
+    counts = []
+    for file in (path, dynamic):
+        with torch.device("meta"):
+            model = build_model(load_config(str(file)))
+        counts.append(count_complexity(model, (1, 3, 128, 256)))
+    fixed, dynamic = counts
+    assert (fixed.convolution, fixed.head) == (dynamic.convolution, dynamic.head)
+    assert fixed.fusion == fixed.prediction == 0 < dynamic.fusion
+
+
+def macs(name: str) -> int:
+    cfg = load_config(str(CONFIGS / f"dynet/{name}.py"))
+    with torch.device("meta"):
+        model = build_model(cfg)
+    return count_complexity(model, (1, 3, *input_size(cfg))).macs
 
 
 def test_the_papers_pair_saves_what_the_paper_saves():
     """DyNet, table 3: 310.8 G for ResNet50, 69.3 % less for Dy-ResNet50."""
-    rest = "r50-d8_fcn-oneconv_4xb2-80k_cityscapes-768x768"
-    static, dynamic = (
-        count_complexity(
-            build_model(load_config(str(CONFIGS / "fcn" / f"{arm}{rest}.py"))),
-            (1, 3, 768, 768),
-        ).macs
-        for arm in ("", "dy-")
-    )
+    name = "r50-d8_fcn-oneconv_4xb2-80k_cityscapes-768x768"
+    static, dynamic = macs(name), macs(f"dy-{name}")
     assert static / 1e9 == pytest.approx(310.8, rel=0.005)
     assert 1 - dynamic / static >= 0.693
+
+
+def test_what_the_backbone_alone_saves():
+    """With heads as wide as the static network's: 57 %, not 74 %."""
+    rest = "4xb2-80k_cityscapes-512x1024"
+    static = macs(f"fcn_r50-d8_{rest}")
+    assert macs(f"dy-r50-d8_fcn-c512_{rest}") / static == pytest.approx(0.429, abs=1e-3)
+    assert macs(f"dy-r50-d8_fcn_{rest}") / static == pytest.approx(0.258, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dy-r18-d8_fcn_4xb2-40k_cityscapes-512x1024",
+        "dy-r18-d8_pspnet_4xb2-80k_cityscapes-769x769",
+        "dy-r50-d8_deeplabv3plus_4xb2-80k_cityscapes-512x1024",
+        "dy-mobilenet-v3-d8_lraspp_4xb2-80k_cityscapes-512x1024",
+        "dy-r18-d16_fcn_1xb4-2k_camvid-240x320",
+    ],
+)
+def test_every_parameter_gets_a_gradient(name):
+    torch.manual_seed(0)
+    cfg = load_config(str(CONFIGS / f"dynet/{name}.py"))
+    model = build_model(cfg).train()
+    # LR-ASPP pools 49x49 pixels of its feature map, so it takes larger images.
+    size = (400, 400) if "lraspp" in name else (64, 96)
+    labels = torch.randint(cfg.model.decode_head.num_classes, (1, *size))
+    labels[0, :8] = 255
+    sample = SegDataSample(metainfo=dict(img_shape=size))
+    sample.gt_sem_seg = PixelData(data=labels)
+    losses = model(torch.randn(2, 3, *size), [sample, sample], mode="loss")
+    loss, _ = model.parse_losses(losses)
+    assert torch.isfinite(loss)
+    loss.backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+
+
+def depth(path: Path) -> int:
+    """The number of files on the longest way from a config to its last base."""
+    bases = re.findall(r'"(\.{1,2}/.+\.py)"', path.read_text())
+    return 1 + max((depth(path.parent / base) for base in bases), default=0)
+
+
+def test_configs_are_at_most_three_levels_deep():
+    assert max(depth(path) for path in CONFIGS.glob("*/*.py")) == 3

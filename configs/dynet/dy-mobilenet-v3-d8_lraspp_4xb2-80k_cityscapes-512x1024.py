@@ -1,7 +1,10 @@
-_base_ = [
-    "../_base_/models/lraspp_dy-mobilenet-v3-d8.py",
-    "../_base_/datasets/cityscapes.py",
-    "../_base_/schedules/schedule_80k.py",
-    "../_base_/default_runtime.py",
-]
-model = dict(data_preprocessor=dict(size=(512, 1024)))
+_base_ = "./mobilenet-v3-d8_lraspp_4xb2-80k_cityscapes-512x1024.py"
+model = dict(
+    pretrained=None,  # see "From what the arms start" in README.md
+    backbone=dict(
+        type="DyMobileNetV3",
+        strides=(1, 2, 2, 1, 1, 1),
+        dilations=(1, 1, 1, 2, 2, 4),
+        out_indices=(0, 1, 6),
+    ),
+)

@@ -1,2 +1,7 @@
-_base_ = "./dy-r18-d16_fcn_1xb4-2k_camvid-240x320.py"
-model = dict(backbone=dict(num_kernels=1))
+_base_ = "./r18-d16_fcn_1xb4-2k_camvid-240x320.py"
+model = dict(
+    backbone=dict(type="DyResNet", num_kernels=1),
+    decode_head=dict(in_channels=256, channels=64),
+    auxiliary_head=dict(in_channels=128, channels=32),
+)
+optim_wrapper = dict(optimizer=dict(lr=0.003))

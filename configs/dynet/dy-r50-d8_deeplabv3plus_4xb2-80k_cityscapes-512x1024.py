@@ -1,7 +1,9 @@
-_base_ = [
-    "../_base_/models/deeplabv3plus_dy-r50-d8.py",
-    "../_base_/datasets/cityscapes.py",
-    "../_base_/schedules/schedule_80k.py",
-    "../_base_/default_runtime.py",
-]
-model = dict(data_preprocessor=dict(size=(512, 1024)))
+_base_ = "./deeplabv3plus_r50-d8_4xb2-80k_cityscapes-512x1024.py"
+model = dict(
+    pretrained=None,  # see "From what the arms start" in README.md
+    backbone=dict(type="DyResNet", deep_stem=True),
+    decode_head=dict(
+        in_channels=1024, channels=256, c1_in_channels=128, c1_channels=24
+    ),
+    auxiliary_head=dict(in_channels=512, channels=128),
+)

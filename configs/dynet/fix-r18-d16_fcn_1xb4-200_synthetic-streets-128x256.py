@@ -1,7 +1,6 @@
-_base_ = [
-    "../_base_/models/fcn_fix-r18-d16.py",
-    "../_base_/datasets/synthetic_streets_128x256.py",
-    "../_base_/schedules/schedule_200.py",
-    "../_base_/default_runtime.py",
-]
-model = dict(data_preprocessor=dict(size=(128, 256)))
+_base_ = "./r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
+model = dict(
+    backbone=dict(base_channels=32),
+    decode_head=dict(in_channels=256, channels=64),
+    auxiliary_head=dict(in_channels=128, channels=32),
+)

@@ -1,8 +1,6 @@
-_base_ = [
-    "../_base_/models/fcn_fix-r18-d16.py",
-    "../_base_/datasets/camvid.py",
-    "../_base_/schedules/schedule_2k.py",
-    "../_base_/default_runtime.py",
-]
-model = {{_base_.camvid_model}}
-optim_wrapper = dict(optimizer=dict(lr=0.006))  # the better of two: docs/camvid.md
+_base_ = "./r18-d16_fcn_1xb4-2k_camvid-240x320.py"
+model = dict(
+    backbone=dict(base_channels=32),
+    decode_head=dict(in_channels=256, channels=64),
+    auxiliary_head=dict(in_channels=128, channels=32),
+)

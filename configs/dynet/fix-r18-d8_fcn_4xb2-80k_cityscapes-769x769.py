@@ -1,12 +1,7 @@
-_base_ = [
-    "../_base_/models/fcn_fix-r18-d8.py",
-    "../_base_/datasets/cityscapes_769x769.py",
-    "../_base_/schedules/schedule_80k.py",
-    "../_base_/default_runtime.py",
-]
+_base_ = "./fcn_r50-d8_4xb2-80k_cityscapes-769x769.py"
 model = dict(
-    data_preprocessor=dict(size=(769, 769)),
-    decode_head=dict(align_corners=True),
-    auxiliary_head=dict(align_corners=True),
-    test_cfg=dict(mode="slide", crop_size=(769, 769), stride=(513, 513)),
+    pretrained=None,  # see "From what the arms start" in README.md
+    backbone=dict(base_channels=32, depth=18),
+    decode_head=dict(in_channels=256, channels=64),
+    auxiliary_head=dict(in_channels=128, channels=32),
 )

@@ -1,7 +1,7 @@
-_base_ = [
-    "../_base_/models/pspnet_fix-r18-d8.py",
-    "../_base_/datasets/cityscapes.py",
-    "../_base_/schedules/schedule_40k.py",
-    "../_base_/default_runtime.py",
-]
-model = dict(data_preprocessor=dict(size=(512, 1024)))
+_base_ = "./pspnet_r50-d8_4xb2-40k_cityscapes-512x1024.py"
+model = dict(
+    pretrained=None,  # see "From what the arms start" in README.md
+    backbone=dict(base_channels=32, depth=18),
+    decode_head=dict(in_channels=256, channels=64),
+    auxiliary_head=dict(in_channels=128, channels=32),
+)

@@ -1,7 +1,6 @@
-_base_ = [
-    "../_base_/models/fcn-oneconv_fix-r50-d8.py",
-    "../_base_/datasets/cityscapes_768x768.py",
-    "../_base_/schedules/schedule_80k.py",
-    "../_base_/default_runtime.py",
-]
-model = dict(data_preprocessor=dict(size=(768, 768)))
+_base_ = "./r50-d8_fcn-oneconv_4xb2-80k_cityscapes-768x768.py"
+model = dict(
+    backbone=dict(base_channels=32),
+    decode_head=dict(in_channels=1024, channels=256),
+    auxiliary_head=dict(in_channels=512, channels=128),
+)

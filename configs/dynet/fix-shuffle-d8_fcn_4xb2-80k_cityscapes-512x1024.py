@@ -1,7 +1,2 @@
-_base_ = [
-    "../_base_/models/fcn_fix-shuffle-d8.py",
-    "../_base_/datasets/cityscapes.py",
-    "../_base_/schedules/schedule_80k.py",
-    "../_base_/default_runtime.py",
-]
-model = dict(data_preprocessor=dict(size=(512, 1024)))
+_base_ = "./shufflenet-v2-d8_fcn_4xb2-80k_cityscapes-512x1024.py"
+model = dict(backbone=dict(type="DyShuffleNetV2", num_kernels=None))

@@ -1,7 +1,12 @@
 _base_ = [
-    "../_base_/models/lraspp_mobilenet-v3-d8.py",
+    "../_base_/models/lraspp_m-v3-d8.py",
     "../_base_/datasets/cityscapes.py",
-    "../_base_/schedules/schedule_80k.py",
     "../_base_/default_runtime.py",
+    "../_base_/schedules/schedule_80k.py",
 ]
-model = dict(data_preprocessor=dict(size=(512, 1024)))
+crop_size = (512, 1024)
+data_preprocessor = dict(size=crop_size)
+model = dict(
+    data_preprocessor=data_preprocessor,
+    pretrained="open-mmlab://contrib/mobilenet_v3_large",
+)

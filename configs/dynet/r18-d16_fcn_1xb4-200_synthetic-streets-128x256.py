@@ -1,7 +1,17 @@
 _base_ = [
-    "../_base_/models/fcn_r18-d16.py",
+    "../_base_/models/fcn_r50-d8.py",
     "../_base_/datasets/synthetic_streets_128x256.py",
-    "../_base_/schedules/schedule_200.py",
     "../_base_/default_runtime.py",
+    "../_base_/schedules/schedule_200.py",
 ]
-model = dict(data_preprocessor=dict(size=(128, 256)))
+crop_size = (128, 256)
+data_preprocessor = dict(size=crop_size)
+model = dict(
+    data_preprocessor=data_preprocessor,
+    pretrained=None,
+    backbone=dict(
+        type="ResNet", depth=18, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)
+    ),
+    decode_head=dict(in_channels=512, channels=128),
+    auxiliary_head=dict(in_channels=256, channels=64),
+)

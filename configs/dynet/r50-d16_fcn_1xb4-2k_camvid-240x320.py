@@ -1,8 +1,6 @@
-_base_ = [
-    "../_base_/models/fcn_r50-d16.py",
-    "../_base_/datasets/camvid.py",
-    "../_base_/schedules/schedule_2k.py",
-    "../_base_/default_runtime.py",
-]
-model = {{_base_.camvid_model}}
-optim_wrapper = dict(optimizer=dict(lr=0.006))  # as found for ResNet-18
+_base_ = "./r18-d16_fcn_1xb4-2k_camvid-240x320.py"
+model = dict(
+    backbone=dict(depth=50),
+    decode_head=dict(in_channels=2048, channels=512),
+    auxiliary_head=dict(in_channels=1024, channels=256),
+)

@@ -24,7 +24,7 @@ from mmseg_dynet.apis import build_model
 from mmseg_dynet.cli import load_config
 
 ROOT = Path(__file__).parents[2]
-SEGMENTORS = ROOT / "configs/_base_/models"
+SEGMENTORS = ROOT / "configs/dynet"
 NETWORKS = sorted(
     path.stem.split("_")[0] for path in ROOT.glob("configs/imagenet/*.py")
 )
@@ -73,37 +73,82 @@ DY_SMALL = {
 }
 TRANSFERS = [
     Transfer(
-        "resnet18", "fcn_r18-d8", target_options={"model.backbone.type": "ResNet"}
+        "resnet18",
+        "fcn_r18-d8_4xb2-80k_cityscapes-512x1024",
+        target_options={"model.backbone.type": "ResNet"},
     ),
-    Transfer("dy-resnet18", "fcn_dy-r18-d8", target_options=PLAIN_STEM),
-    Transfer("resnet50", "fcn-oneconv_r50-d8"),
-    Transfer("dy-resnet50", "fcn-oneconv_dy-r50-d8"),
-    Transfer("resnetv1c18", "fcn_r18-d8"),
-    Transfer("dy-resnetv1c18", "fcn_dy-r18-d8"),
-    Transfer("resnetv1c50", "pspnet_r50-d8"),
-    Transfer("dy-resnetv1c50", "pspnet_dy-r50-d8"),
-    Transfer("mobilenet-v2", "fcn_mobilenet-v2-d8", "conv2."),
-    Transfer("dy-mobile", "fcn_dy-mobile-d8", "stages.7."),
-    Transfer("mobilenet-v3-large", "lraspp_mobilenet-v3-d8"),
-    Transfer("dy-mobilenet-v3-large", "lraspp_dy-mobilenet-v3-d8"),
-    Transfer("mobilenet-v3-small", "lraspp_mobilenet-v3-d8", target_options=SMALL),
     Transfer(
-        "dy-mobilenet-v3-small", "lraspp_dy-mobilenet-v3-d8", target_options=DY_SMALL
+        "dy-resnet18",
+        "dy-r18-d8_fcn_4xb2-80k_cityscapes-512x1024",
+        target_options=PLAIN_STEM,
     ),
-    Transfer("shufflenet-v2-1x", "fcn_shufflenet-v2-d8", "stages.3."),
-    Transfer("dy-shuffle-1x", "fcn_dy-shuffle-d8", "stages.3."),
+    Transfer("resnet50", "r50-d8_fcn-oneconv_4xb2-80k_cityscapes-768x768"),
+    Transfer("dy-resnet50", "dy-r50-d8_fcn-oneconv_4xb2-80k_cityscapes-768x768"),
+    Transfer("resnetv1c18", "fcn_r18-d8_4xb2-80k_cityscapes-512x1024"),
+    Transfer("dy-resnetv1c18", "dy-r18-d8_fcn_4xb2-80k_cityscapes-512x1024"),
+    Transfer("resnetv1c50", "pspnet_r50-d8_4xb2-80k_cityscapes-512x1024"),
+    Transfer("dy-resnetv1c50", "dy-r50-d8_pspnet_4xb2-80k_cityscapes-512x1024"),
     Transfer(
-        "shufflenet-v2-1.5x", "fcn_shufflenet-v2-d8", "stages.3.", target_options=WIDER
+        "mobilenet-v2", "mobilenet-v2-d8_fcn-c80_4xb2-80k_cityscapes-512x1024", "conv2."
     ),
-    Transfer("dy-shuffle-1.5x", "fcn_dy-shuffle-d8", "stages.3.", target_options=WIDER),
+    Transfer("dy-mobile", "dy-mobile-d8_fcn_4xb2-80k_cityscapes-512x1024", "stages.7."),
+    Transfer(
+        "mobilenet-v3-large", "mobilenet-v3-d8_lraspp_4xb2-80k_cityscapes-512x1024"
+    ),
+    Transfer(
+        "dy-mobilenet-v3-large",
+        "dy-mobilenet-v3-d8_lraspp_4xb2-80k_cityscapes-512x1024",
+    ),
+    Transfer(
+        "mobilenet-v3-small",
+        "mobilenet-v3-d8_lraspp_4xb2-80k_cityscapes-512x1024",
+        target_options=SMALL,
+    ),
+    Transfer(
+        "dy-mobilenet-v3-small",
+        "dy-mobilenet-v3-d8_lraspp_4xb2-80k_cityscapes-512x1024",
+        target_options=DY_SMALL,
+    ),
+    Transfer(
+        "shufflenet-v2-1x",
+        "shufflenet-v2-d8_fcn_4xb2-80k_cityscapes-512x1024",
+        "stages.3.",
+    ),
+    Transfer(
+        "dy-shuffle-1x", "dy-shuffle-d8_fcn_4xb2-80k_cityscapes-512x1024", "stages.3."
+    ),
+    Transfer(
+        "shufflenet-v2-1.5x",
+        "shufflenet-v2-d8_fcn_4xb2-80k_cityscapes-512x1024",
+        "stages.3.",
+        target_options=WIDER,
+    ),
+    Transfer(
+        "dy-shuffle-1.5x",
+        "dy-shuffle-d8_fcn_4xb2-80k_cityscapes-512x1024",
+        "stages.3.",
+        target_options=WIDER,
+    ),
 ]
 # What docs/pretraining.md overrides to train the controls.
 NO_KERNELS = {"model.backbone.num_kernels": None}
 HALF_WIDTH = {"model.backbone.base_channels": 32, "model.head.in_channels": 256}
 CONTROLS = [
-    Transfer("dy-mobile", "fcn_fix-mobile-d8", "stages.7.", NO_KERNELS),
-    Transfer("dy-shuffle-1x", "fcn_fix-shuffle-d8", "stages.3.", NO_KERNELS),
-    Transfer("resnetv1c18", "fcn_fix-r18-d8", None, HALF_WIDTH),
+    Transfer(
+        "dy-mobile",
+        "fix-mobile-d8_fcn_4xb2-80k_cityscapes-512x1024",
+        "stages.7.",
+        NO_KERNELS,
+    ),
+    Transfer(
+        "dy-shuffle-1x",
+        "fix-shuffle-d8_fcn_4xb2-80k_cityscapes-512x1024",
+        "stages.3.",
+        NO_KERNELS,
+    ),
+    Transfer(
+        "resnetv1c18", "fix-r18-d8_fcn_4xb2-80k_cityscapes-512x1024", None, HALF_WIDTH
+    ),
 ]
 
 
@@ -135,6 +180,7 @@ def test_every_weight_arrives_and_means_the_same(case, tmp_path):
     save_checkpoint(dict(state_dict=classifier.state_dict()), str(checkpoint))
 
     pretrained = {
+        "model.pretrained": None,
         "model.backbone.init_cfg.type": "Pretrained",
         "model.backbone.init_cfg.checkpoint": str(checkpoint),
         "model.backbone.init_cfg.prefix": "backbone.",

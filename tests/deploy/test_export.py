@@ -36,19 +36,19 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = (64, 96)
 # Config and a shape that its network runs on: LR-ASPP pools windows of 49 x 49 at 1/8.
 SEGMENTORS = {
-    "fcn_dy-r18-d16": SMALL,
-    "fcn_dy-mobile-d8": SMALL,
-    "fcn_dy-shuffle-d8": SMALL,
-    "lraspp_dy-mobilenet-v3-d8": (392, 400),
+    "dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256": SMALL,
+    "dy-mobile-d8_fcn_4xb2-80k_cityscapes-512x1024": SMALL,
+    "dy-shuffle-d8_fcn_4xb2-80k_cityscapes-512x1024": SMALL,
+    "dy-mobilenet-v3-d8_lraspp_4xb2-80k_cityscapes-512x1024": (392, 400),
 }
 METADATA = {"classes": ["road", "sky"], "palette": [[128, 64, 128], [70, 130, 180]]}
 
 
 def build(name: str, **options: object) -> nn.Module:
-    """Build the segmentor of a file in configs/_base_/models."""
-    if "_dy-" in name:
+    """Build the segmentor of a file in configs/dynet."""
+    if name.startswith("dy-"):
         options["model.backbone.num_kernels"] = 2
-    path = CONFIGS / f"_base_/models/{name}.py"
+    path = CONFIGS / f"dynet/{name}.py"
     torch.manual_seed(0)
     return build_model(load_config(str(path), options))
 
@@ -61,7 +61,7 @@ def draw_images(*shape: int) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def fcn(draw_norms):
     """A segmentor, its batch norms no identities."""
-    model = build("fcn_dy-r18-d16")
+    model = build("dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256")
     draw_norms(model)
     return model
 
@@ -76,14 +76,17 @@ def fcn_file(fcn, tmp_path_factory):
 @pytest.fixture(scope="module")
 def pspnet():
     # Dynamic convolutions, adaptive pooling, and corners aligned as in 769x769.
-    return build("pspnet_dy-r18-d8", **{"model.decode_head.align_corners": True})
+    return build(
+        "dy-r18-d8_pspnet_4xb2-80k_cityscapes-512x1024",
+        **{"model.decode_head.align_corners": True},
+    )
 
 
 @pytest.mark.parametrize("bgr_to_rgb", (True, False))
 @pytest.mark.parametrize("align_corners", (True, False))
 def test_a_picture_segmentor_predicts_what_the_host_predicts(bgr_to_rgb, align_corners):
     model = build(
-        "fcn_dy-r18-d16",
+        "dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256",
         **{
             "model.data_preprocessor.bgr_to_rgb": bgr_to_rgb,
             "model.decode_head.align_corners": align_corners,
@@ -99,7 +102,10 @@ def test_a_picture_segmentor_predicts_what_the_host_predicts(bgr_to_rgb, align_c
 
 
 def test_without_a_preprocessor_pixels_stay_what_they_are():
-    model = build("fcn_r18-d16", **{"model.data_preprocessor": None})
+    model = build(
+        "r18-d16_fcn_1xb4-200_synthetic-streets-128x256",
+        **{"model.data_preprocessor": None},
+    )
     images = draw_images(2, 3, *SMALL)
     with torch.no_grad():
         expected = model.predict(images.flip(1).float())
@@ -174,7 +180,7 @@ def test_a_static_twin_takes_a_batch_at_once(tmp_path):
 
 def test_a_difference_is_found(fcn, fcn_file, tmp_path):
     images = draw_images(1, 3, *SMALL)
-    changed = build("fcn_dy-r18-d16")
+    changed = build("dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256")
     changed.load_state_dict(fcn.state_dict())
     changed.decode_head.conv_seg.bias.data[3] += 0.5
     assert onnx_difference(changed, fcn_file, images) == pytest.approx(0.5, abs=1e-3)
@@ -207,7 +213,7 @@ def test_an_onnx_file_holds_one_graph_and_nothing_else(fcn, fcn_file):
 
 
 def test_the_segmentor_is_left_as_it_was(tmp_path):
-    model = build("fcn_r18-d16").train()
+    model = build("r18-d16_fcn_1xb4-200_synthetic-streets-128x256").train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     advice = resize.__defaults__
     export_program(model, SMALL, tmp_path / "model.pt2")
@@ -222,7 +228,7 @@ def test_the_segmentor_is_left_as_it_was(tmp_path):
 
 
 def test_too_small_a_shape_is_refused_and_nothing_written(tmp_path):
-    model = build("lraspp_mobilenet-v3-d8")
+    model = build("mobilenet-v3-d8_lraspp_4xb2-80k_cityscapes-512x1024")
     with pytest.raises(ValueError, match=r"does not run on an image of 64x96 pixels"):
         export_onnx(model, SMALL, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
@@ -274,7 +280,7 @@ def test_matmul_pool_is_adaptive_pooling(bins):
     ids=["binary", "padded"],
 )
 def test_what_a_file_would_answer_otherwise_is_refused(options, message, tmp_path):
-    model = build("fcn_dy-r18-d16", **options)
+    model = build("dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256", **options)
     with pytest.raises(ValueError, match=message):
         export_onnx(model, SMALL, tmp_path / "model.onnx")
     assert not [*tmp_path.iterdir()]

@@ -1,4 +1,4 @@
-# Cityscapes, 512x1024 crops: MMSegmentation's own pipeline.
+# dataset settings
 dataset_type = "CityscapesDataset"
 data_root = "data/cityscapes/"
 crop_size = (512, 1024)
@@ -6,10 +6,7 @@ train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
     dict(
-        type="RandomResize",
-        scale=(2048, 1024),
-        ratio_range=(0.5, 2.0),
-        keep_ratio=True,
+        type="RandomResize", scale=(2048, 1024), ratio_range=(0.5, 2.0), keep_ratio=True
     ),
     dict(type="RandomCrop", crop_size=crop_size, cat_max_ratio=0.75),
     dict(type="RandomFlip", prob=0.5),
@@ -19,19 +16,18 @@ train_pipeline = [
 test_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="Resize", scale=(2048, 1024), keep_ratio=True),
-    # After Resize: predictions are compared at the size of the label map.
+    # add loading annotation after ``Resize`` because ground truth
+    # does not need to do resize data transform
     dict(type="LoadAnnotations"),
     dict(type="PackSegInputs"),
 ]
+img_ratios = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
 tta_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadImageFromFile", backend_args=None),
     dict(
         type="TestTimeAug",
         transforms=[
-            [
-                dict(type="Resize", scale_factor=ratio, keep_ratio=True)
-                for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-            ],
+            [dict(type="Resize", scale_factor=r, keep_ratio=True) for r in img_ratios],
             [
                 dict(type="RandomFlip", prob=0.0, direction="horizontal"),
                 dict(type="RandomFlip", prob=1.0, direction="horizontal"),

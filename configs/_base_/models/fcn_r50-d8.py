@@ -1,33 +1,36 @@
-"""FCN on ResNet-50 at output stride 8: the static twin, and base of the others."""
-
+# model settings
 norm_cfg = dict(type="SyncBN", requires_grad=True)
+data_preprocessor = dict(
+    type="SegDataPreProcessor",
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    bgr_to_rgb=True,
+    pad_val=0,
+    seg_pad_val=255,
+)
 model = dict(
     type="EncoderDecoder",
-    data_preprocessor=dict(
-        type="SegDataPreProcessor",
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_val=0,
-        seg_pad_val=255,
-    ),
+    data_preprocessor=data_preprocessor,
+    pretrained="open-mmlab://resnet50_v1c",
     backbone=dict(
         type="ResNetV1c",
         depth=50,
         num_stages=4,
         out_indices=(0, 1, 2, 3),
-        strides=(1, 2, 1, 1),
         dilations=(1, 1, 2, 4),
-        contract_dilation=True,
+        strides=(1, 2, 1, 1),
         norm_cfg=norm_cfg,
+        norm_eval=False,
+        style="pytorch",
+        contract_dilation=True,
     ),
     decode_head=dict(
         type="FCNHead",
-        num_convs=2,
-        concat_input=True,
         in_channels=2048,
         in_index=3,
         channels=512,
+        num_convs=2,
+        concat_input=True,
         dropout_ratio=0.1,
         num_classes=19,
         norm_cfg=norm_cfg,
@@ -47,6 +50,7 @@ model = dict(
         align_corners=False,
         loss_decode=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=0.4),
     ),
+    # model training and testing settings
     train_cfg=dict(),
     test_cfg=dict(mode="whole"),
 )

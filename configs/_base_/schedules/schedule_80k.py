@@ -1,11 +1,11 @@
-optim_wrapper = dict(
-    type="OptimWrapper",
-    optimizer=dict(type="SGD", lr=0.01, momentum=0.9, weight_decay=0.0005),
-    clip_grad=None,
-)
+# optimizer
+optimizer = dict(type="SGD", lr=0.01, momentum=0.9, weight_decay=0.0005)
+optim_wrapper = dict(type="OptimWrapper", optimizer=optimizer, clip_grad=None)
+# learning policy
 param_scheduler = [
     dict(type="PolyLR", eta_min=1e-4, power=0.9, begin=0, end=80000, by_epoch=False)
 ]
+# training schedule for 80k
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=80000, val_interval=8000)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")

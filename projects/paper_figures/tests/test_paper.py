@@ -143,13 +143,16 @@ def test_convolutions_and_head_of_fcn_are_those_by_hand(
 @pytest.mark.parametrize(
     ("network", "config"),
     [
-        ("FCN on ResNet50", "fcn-oneconv_r50-d8.py"),
-        ("FCN-256 on Dy-ResNet50", "fcn-oneconv_dy-r50-d8.py"),
+        ("FCN on ResNet50", "r50-d8_fcn-oneconv_4xb2-80k_cityscapes-768x768.py"),
+        (
+            "FCN-256 on Dy-ResNet50",
+            "dy-r50-d8_fcn-oneconv_4xb2-80k_cityscapes-768x768.py",
+        ),
     ],
 )
 def test_fcn_is_the_configs(network, config):
     shape = (1, 3, 96, 96)
-    model = build_model(load_config(str(ROOT / "configs/_base_/models" / config)))
+    model = build_model(load_config(str(ROOT / "configs/dynet" / config)))
     theirs = count_complexity(model, shape).as_dict()
     with torch.device("meta"):
         ours = count_complexity(NETWORKS[network].build(6), shape).as_dict()

@@ -1,16 +1,16 @@
-"""LR-ASPP on MobileNetV3-Large at output stride 8: the static twin."""
-
+# model settings
 norm_cfg = dict(type="SyncBN", eps=0.001, requires_grad=True)
+data_preprocessor = dict(
+    type="SegDataPreProcessor",
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    bgr_to_rgb=True,
+    pad_val=0,
+    seg_pad_val=255,
+)
 model = dict(
     type="EncoderDecoder",
-    data_preprocessor=dict(
-        type="SegDataPreProcessor",
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_val=0,
-        seg_pad_val=255,
-    ),
+    data_preprocessor=data_preprocessor,
     backbone=dict(
         type="MobileNetV3", arch="large", out_indices=(1, 3, 16), norm_cfg=norm_cfg
     ),
@@ -27,6 +27,7 @@ model = dict(
         align_corners=False,
         loss_decode=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=1.0),
     ),
+    # model training and testing settings
     train_cfg=dict(),
     test_cfg=dict(mode="whole"),
 )

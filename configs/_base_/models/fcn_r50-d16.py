@@ -1,4 +1,0 @@
-"""FCN on ResNet-50 at output stride 16: for small images."""
-
-_base_ = "./fcn_r50-d8.py"
-model = dict(backbone=dict(strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)))
