@@ -1,4 +1,4 @@
-"""CamVid: classes, and a void that is ignored from the disk to the metric."""
+"""CamVid: classes, and a void that is ignored from the disk to the loss."""
 
 from pathlib import Path
 
@@ -6,159 +6,116 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmseg.models.data_preprocessor import SegDataPreProcessor
-from mmseg.models.decode_heads import FCNHead
-from mmseg.registry import DATASETS, METRICS
+from mmengine.dataset import Compose
+from mmengine.model import revert_sync_batchnorm
+from mmengine.structures import PixelData
+from mmseg.registry import DATASETS, MODELS
+from mmseg.structures import SegDataSample
 from PIL import Image
 
 from mmseg_dynet.datasets import CamVidDataset
 
-CONFIG = Path(__file__).parents[2] / "configs/_base_/datasets/camvid.py"
-
-
-@pytest.fixture(scope="module")
-def config():
-    return Config.fromfile(CONFIG)
+CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIG = Config.fromfile(CONFIGS / "dynet/r18-d16_fcn_1xb4-2k_camvid-240x320.py")
+LOAD = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")]
 
 
 @pytest.fixture
 def camvid(tmp_path):
-    """Two training and one validation image of 360x480; their maps hold 0 to 11."""
+    """Two training images of 360x480 in 12 stripes, of each class and of void."""
     rng = np.random.default_rng(0)
-    for split, names in (("train", ("b", "a")), ("val", ("c",))):
-        for kind in ("img_dir", "ann_dir"):
-            (tmp_path / kind / split).mkdir(parents=True)
-        for name in names:
-            image = rng.integers(0, 256, (360, 480, 3), dtype=np.uint8)
-            labels = np.repeat(np.arange(12, dtype=np.uint8), 30)[:, None]
-            labels = np.broadcast_to(labels, (360, 480))
-            Image.fromarray(image).save(tmp_path / f"img_dir/{split}/{name}.png")
-            Image.fromarray(labels).save(tmp_path / f"ann_dir/{split}/{name}.png")
+    labels = np.repeat([*range(11), 255], 30).astype(np.uint8)[:, None]
+    for kind in ("img_dir", "ann_dir"):
+        (tmp_path / kind / "train").mkdir(parents=True)
+    for name in "ba":
+        image = rng.integers(0, 256, (360, 480, 3), dtype=np.uint8)
+        Image.fromarray(image).save(tmp_path / f"img_dir/train/{name}.png")
+        Image.fromarray(np.broadcast_to(labels, (360, 480))).save(
+            tmp_path / f"ann_dir/train/{name}.png"
+        )
     return tmp_path
 
 
-def build(config, root, loader="train_dataloader", **changes):
-    dataset = config[loader].dataset.copy()
-    dataset.update(data_root=str(root), **changes)
-    return DATASETS.build(dataset)
+def build(root, **changes):
+    dataset = {**CONFIG.train_dataloader.dataset, "data_root": str(root)}
+    return DATASETS.build({**dataset, **changes})
 
 
 def test_classes_and_palette():
-    assert CamVidDataset.METAINFO["classes"] == (
+    classes, palette = CamVidDataset.METAINFO.values()
+    assert classes == (
         "sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence",
         "car", "pedestrian", "bicyclist",
     )  # fmt: skip
-    palette = CamVidDataset.METAINFO["palette"]
     assert len({tuple(colour) for colour in palette}) == 11
     assert palette[3] == [128, 64, 128] and palette[8] == [64, 0, 128]
 
 
-def test_lists_pairs_in_order_and_keeps_void(config, camvid):
-    load = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")]
-    dataset = build(config, camvid, pipeline=load)
-    assert isinstance(dataset, CamVidDataset)
-    assert dataset.ignore_index == 11
-    assert [Path(dataset[i]["img_path"]).name for i in range(2)] == ["a.png", "b.png"]
-    labels = dataset[0]["gt_seg_map"]
-    assert np.unique(labels).tolist() == list(range(12))
-    assert labels[0, 0] == 0 and labels[-1, -1] == 11
-    assert len(build(config, camvid, "val_dataloader")) == 1
-
-
-def test_classes_left_out_become_void(config, camvid):
-    load = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")]
-    dataset = build(
-        config, camvid, pipeline=load, metainfo=dict(classes=("car", "road"))
-    )
+def test_lists_pairs_in_order_and_keeps_void(camvid):
+    dataset = build(camvid, pipeline=LOAD)
+    assert [Path(sample["img_path"]).name for sample in dataset] == ["a.png", "b.png"]
     labels = dataset[0]["gt_seg_map"][::30, 0]
-    assert labels.tolist() == [11, 11, 11, 1, 11, 11, 11, 11, 0, 11, 11, 11]
-    assert dataset.metainfo["palette"] == [[64, 0, 128], [128, 64, 128]]
+    assert labels.tolist() == [*range(11), 255]
 
 
-def test_a_train_sample_smaller_than_the_crop_is_padded_with_void(config, camvid):
-    """Of an image of 180x240 the rest of 240x320 is padding."""
-    pipeline = [step.copy() for step in config.train_pipeline]
-    resize = next(step for step in pipeline if step.type == "Resize")
-    resize.scale = (240, 180)
-    sample = build(config, camvid, pipeline=pipeline)[0]
-    assert sample["inputs"].shape == (3, 180, 240)
-    preprocessor = SegDataPreProcessor(
-        size=config.crop_size, seg_pad_val=config.ignore_index
-    )
-    batch = preprocessor(
-        dict(inputs=[sample["inputs"]], data_samples=[sample["data_samples"]]),
-        training=True,
-    )
-    labels = batch["data_samples"][0].gt_sem_seg.data[0]
-    assert batch["inputs"].shape == (1, 3, 240, 320)
-    assert labels.shape == (240, 320)
-    assert (labels[180:] == 11).all() and (labels[:, 240:] == 11).all()
-    assert set(labels[:180, :240].unique().tolist()) == set(range(12))
+def test_classes_left_out_become_void(camvid):
+    dataset = build(camvid, pipeline=LOAD, metainfo=dict(classes=("car", "road")))
+    labels = dataset[0]["gt_seg_map"][::30, 0]
+    assert labels.tolist() == [255, 255, 255, 1, 255, 255, 255, 255, 0, 255, 255, 255]
 
 
-def test_crops_are_as_large_as_asked_for(config, camvid):
-    dataset = build(config, camvid)
-    for _ in range(4):
-        sample = dataset[0]
-        height, width = sample["inputs"].shape[1:]
-        assert (height, width) == (240, 320)
-        assert sample["data_samples"].gt_sem_seg.shape == (height, width)
-        assert sample["data_samples"].gt_sem_seg.data.max() <= 11
+@pytest.mark.parametrize(
+    ("pipeline", "sizes"),
+    [
+        ("train_pipeline", {(240, 320)}),
+        ("test_pipeline", {(360, 480)}),
+        ("tta_pipeline", {(270, 360), (360, 480), (450, 600), (540, 720)}),
+    ],
+)
+def test_pipelines(camvid, pipeline, sizes):
+    sample = Compose(CONFIG[pipeline])(build(camvid).get_data_info(0))
+    inputs = sample["inputs"]
+    inputs = inputs if isinstance(inputs, list) else [inputs]
+    assert {tuple(image.shape[1:]) for image in inputs} == sizes
 
 
-def test_val_images_keep_their_size(config, camvid):
-    sample = build(config, camvid, "val_dataloader")[0]
-    assert sample["inputs"].shape == (3, 360, 480)
-    assert sample["data_samples"].gt_sem_seg.shape == (360, 480)
+def sample_of(labels):
+    sample = SegDataSample(metainfo=dict(img_shape=labels.shape))
+    sample.gt_sem_seg = PixelData(data=labels[None])
+    return sample
 
 
-def test_the_crop_does_not_count_void(config):
-    crops = [step for step in config.train_pipeline if step.type == "RandomCrop"]
-    assert [crop.ignore_index for crop in crops] == [11]
-
-
-def metric_of(config, labels, predicted):
-    metric = METRICS.build(config)
-    metric.dataset_meta = CamVidDataset.METAINFO
-    sample = dict(
-        pred_sem_seg=dict(data=torch.tensor(predicted)[None]),
-        gt_sem_seg=dict(data=torch.tensor(labels)[None]),
-    )
-    metric.process({}, [sample])
-    return metric.evaluate(size=1)
-
-
-def test_the_metric_ignores_void(config):
-    labels = [[0, 0, 11], [1, 1, 11]]
-    predicted = [[0, 1, 0], [1, 1, 1]]
-    # Sky: 1 of 2 pixels. Building: 2 of 3. Neither counts its pixel on void.
-    result = metric_of(config.val_evaluator, labels, predicted)
-    assert result["mIoU"] == pytest.approx(100 * (1 / 2 + 2 / 3) / 2, abs=5e-3)
-    assert result["aAcc"] == pytest.approx(100 * 3 / 4)
-    assert config.test_evaluator == config.val_evaluator
-    # What the value 255 of mmseg's defaults would report: 1 of 3, and 2 of 4.
-    wrong = metric_of(dict(type="IoUMetric"), labels, predicted)
-    assert wrong["mIoU"] == pytest.approx(100 * (1 / 3 + 2 / 4) / 2, abs=5e-3)
-
-
-def test_the_loss_ignores_void(config):
-    """``ignore_index`` of the decode head reaches its loss and its accuracy."""
-    head = FCNHead(
-        in_channels=4,
-        channels=4,
-        num_classes=11,
-        num_convs=0,
-        concat_input=False,
-        ignore_index=config.ignore_index,
-        loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True),
-    )
-    logits = torch.randn(1, 11, 2, 2)
-    labels = torch.tensor([[3, 11], [11, 5]])
-    sample = type("Sample", (), {})()
-    sample.gt_sem_seg = type("Map", (), {"data": labels[None]})()
+def test_loss_is_the_mean_over_pixels_of_the_weighted_one(camvid):
+    """Void counts as a pixel without a loss, whatever the size of the batch."""
+    head = revert_sync_batchnorm(MODELS.build(CONFIG.model.decode_head))
+    model = MODELS.build(dict(CONFIG.model, backbone=CONFIG.model.backbone))
+    labels = torch.tensor([[[3, 255], [255, 5]], [[0, 0], [10, 255]]])
+    logits = torch.randn(2, 11, 2, 2)
+    losses = head.loss_by_feat(logits, [sample_of(m) for m in labels])
+    loss, _ = model.parse_losses(losses)
     log_odds = logits.log_softmax(dim=1)
-    losses = head.loss_by_feat(logits, [sample])
-    expected = -(log_odds[0, 3, 0, 0] + log_odds[0, 5, 1, 1]) / 2
-    torch.testing.assert_close(losses["loss_ce"], expected)
-    labels.fill_(11)
-    assert head.loss_by_feat(logits, [sample])["loss_ce"] == 0
+    weight = CONFIG.class_weight
+    expected = -(
+        weight[3] * log_odds[0, 3, 0, 0]
+        + weight[5] * log_odds[0, 5, 1, 1]
+        + weight[0] * (log_odds[1, 0, 0, 0] + log_odds[1, 0, 0, 1])
+        + weight[10] * log_odds[1, 10, 1, 0]
+    )
+    torch.testing.assert_close(loss, expected / 8)
+
+
+def test_real_time_heads_ignore_void(camvid):
+    """Heads such as DDRHead pass no ignore_index on, and OHEM expects 255."""
+    loss = dict(
+        type="OhemCrossEntropy",
+        thres=0.9,
+        min_kept=1,
+        class_weight=CONFIG.class_weight,
+    )
+    head = dict(type="DDRHead", in_channels=4, channels=4, num_classes=11)
+    head = MODELS.build(head | dict(loss_decode=[loss, loss]))
+    logits = torch.randn(1, 11, 2, 2, requires_grad=True)
+    labels = torch.tensor([[3, 255], [255, 5]])
+    losses = head.loss_by_feat((logits, logits), [sample_of(labels)])
+    losses["loss_context"].backward()
+    assert (logits.grad.abs().sum(1)[0] > 0).tolist() == [[True, False], [False, True]]

@@ -42,12 +42,12 @@ def without_trains(labels, rng):
 
 
 @pytest.mark.parametrize("predict", [shifted, noisy, without_trains])
-def test_iou_metric_agrees_with_cityscapesscripts(synthetic_streets, tmp_path, predict):
+def test_iou_metric_agrees_with_cityscapesscripts(tiny_cityscapes, tmp_path, predict):
     rng = np.random.default_rng(0)
     metric = IoUMetric(iou_metrics=["mIoU"])
     metric.dataset_meta = CityscapesDataset.METAINFO
     to_id = np.array([trainId2label[train_id].id for train_id in range(19)])
-    truths = sorted(synthetic_streets.glob("gtFine/val/*/*_labelIds.png"))
+    truths = sorted(tiny_cityscapes.glob("gtFine/val/*/*_labelIds.png"))
     assert len(truths) == 4
     predictions = []
     for truth in truths:

@@ -11,14 +11,6 @@ from cityscapesscripts.preparation.json2labelImg import json2labelImg
 from PIL import Image
 from rich.progress import track
 
-from mmseg_dynet.datasets.cityscapes_labels import (
-    ANNOTATIONS,
-    IMAGE_SUFFIX,
-    IMAGES,
-    POLYGONS_SUFFIX,
-    convert_cityscapes,
-)
-
 from .painting import paint, visible_shapes
 from .scene import RARE, RARE_LABELS, compose
 from .shapes import Shape
@@ -88,7 +80,6 @@ def generate_synthetic_streets(
             partial = out.with_name(f".{out.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)  # of a killed process
             draw_all(partial, numbers, height, width, seed)
-            convert_cityscapes(partial)
             (partial / RECIPE).write_text(recipe)
             partial.replace(out)
         lock.unlink(missing_ok=True)  # who waits for it finds the set made
@@ -163,20 +154,22 @@ def write_street(
     """Write what the archives of Cityscapes hold of one image."""
     shapes, picture = street
     stem = f"{city}_{index:06d}_000019"
-    images, annotations = (root / kind / split / city for kind in (IMAGES, ANNOTATIONS))
+    images, annotations = (
+        root / kind / split / city for kind in ("leftImg8bit", "gtFine")
+    )
     images.mkdir(parents=True, exist_ok=True)
     annotations.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(images / f"{stem}{IMAGE_SUFFIX}")
+    Image.fromarray(picture).save(images / f"{stem}_leftImg8bit.png")
     objects = [
         dict(label=shape.label, polygon=shape.corners)
         for shape in shapes
         if shape.label is not None
     ]
     height, width = picture.shape[:2]
-    polygons = annotations / f"{stem}{POLYGONS_SUFFIX}"
+    polygons = annotations / f"{stem}_gtFine_polygons.json"
     polygons.write_text(
         json.dumps(dict(imgHeight=height, imgWidth=width, objects=objects), indent=1)
     )
-    json2labelImg(
-        str(polygons), str(annotations / f"{stem}_gtFine_labelIds.png"), "ids"
-    )
+    for encoding, ending in (("ids", "labelIds"), ("trainIds", "labelTrainIds")):
+        label_map = annotations / f"{stem}_gtFine_{ending}.png"
+        json2labelImg(str(polygons), str(label_map), encoding)

@@ -175,12 +175,12 @@ def test_an_interrupted_run_leaves_no_set_and_the_next_one_is_whole(
 ):
     from streets import writing
 
-    def interrupt(root):
+    def interrupt(*arguments):
         raise KeyboardInterrupt
 
     out = tmp_path / "new" / "streets"
     with monkeypatch.context() as patch:
-        patch.setattr(writing, "convert_cityscapes", interrupt)
+        patch.setattr(writing, "json2labelImg", interrupt)
         with pytest.raises(KeyboardInterrupt):
             generate_synthetic_streets(out, **SMALL)
     assert not out.exists()
