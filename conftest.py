@@ -55,7 +55,8 @@ def _write_rectangles(root: Path, name: str, rng: np.random.Generator) -> None:
     height, width = 128, 256
     picture = rng.normal(128, 20, (height, width, 3))
     objects = []
-    for label in rng.permutation([label for label in labels if label.id > 0]):
+    drawn = [label for label in labels if label.id > 0]
+    for label in (drawn[index] for index in rng.permutation(len(drawn))):
         left, top = rng.integers(width - 32), rng.integers(height - 32)
         right, bottom = left + rng.integers(8, 64), top + rng.integers(8, 64)
         picture[top : bottom + 1, left : right + 1] += np.array(label.color) - 128

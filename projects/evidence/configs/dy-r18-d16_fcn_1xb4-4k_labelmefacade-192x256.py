@@ -1,8 +1,8 @@
 """Arm "dynamic": Dy-ResNet-18."""
 
-_base_ = [
-    "../../../configs/_base_/models/fcn_dy-r18-d16.py",
-    "_base_/labelmefacade.py",
-    "_base_/schedule.py",
-]
-model = {{_base_.set_model}}
+_base_ = "./r18-d16_fcn_1xb4-4k_labelmefacade-192x256.py"
+model = dict(
+    backbone=dict(type="DyResNet"),
+    decode_head=dict(in_channels=256, channels=64),
+    auxiliary_head=dict(in_channels=128, channels=32),
+)

@@ -1,7 +1,7 @@
 """Arm "twin": ResNet-18."""
 
 _base_ = [
-    "../../../configs/_base_/models/fcn_r18-d16.py",
+    "_base_/fcn_r18-d16.py",
     "_base_/labelmefacade.py",
     "_base_/schedule.py",
 ]
