@@ -55,13 +55,15 @@ def _write_rectangles(root: Path, name: str, rng: np.random.Generator) -> None:
     height, width = 128, 256
     picture = rng.normal(128, 20, (height, width, 3))
     objects = []
+    cells = [(x, y) for x in range(0, 224, 32) for y in range(0, 120, 24)]
+    rng.shuffle(cells)
     drawn = [label for label in labels if label.id > 0]
-    for label in (drawn[index] for index in rng.permutation(len(drawn))):
-        left, top = rng.integers(width - 32), rng.integers(height - 32)
-        right, bottom = left + rng.integers(8, 64), top + rng.integers(8, 64)
+    for label, (x, y) in zip(drawn, cells, strict=False):
+        left, top = x + int(rng.integers(12)), y + int(rng.integers(8))
+        right, bottom = left + int(rng.integers(8, 24)), top + int(rng.integers(8, 18))
         picture[top : bottom + 1, left : right + 1] += np.array(label.color) - 128
         corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
-        objects.append(dict(label=label.name, polygon=np.array(corners).tolist()))
+        objects.append(dict(label=label.name, polygon=corners))
     image = Image.fromarray(picture.clip(0, 255).astype(np.uint8))
     image.save(root / f"leftImg8bit/{name}_leftImg8bit.png")
     polygons = root / f"gtFine/{name}_gtFine_polygons.json"

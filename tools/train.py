@@ -1,7 +1,7 @@
 """Train a model: MMSegmentation's tools/train.py, with its arguments."""
 
 import torch
-from mmengine.runner import Runner
+from mmengine.registry import RUNNERS
 
 from mmseg_dynet.cli import (
     add_launch_arguments,
@@ -40,7 +40,7 @@ def main():
             cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
         else:  # MMEngine's needs a GPU
             cfg.optim_wrapper.type = "BFloat16OptimWrapper"
-    Runner.from_cfg(cfg).train()
+    RUNNERS.build(cfg).train()
 
 
 if __name__ == "__main__":

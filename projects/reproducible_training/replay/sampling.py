@@ -1,65 +1,47 @@
-"""Training samples that depend on the seed and their number alone.
+"""Training samples that depend on nothing but the seed and their number.
 
-MMEngine's loaders draw augmentations from one stream of random numbers a worker, which
-starts anew when training resumes: an interrupted run sees other crops than one that was
-not, and a run with four workers others than one with two. Here each draw has its own
-random numbers. In a config::
-
-    train_pipeline = [dict(type="SeedAugmentation"), ...]
-    train_dataloader = dict(sampler=dict(type="ReplayableSampler"), ...)
-
-With :class:`mmseg_dynet.engine.ReplayHook`, a resumed run is the one that was not
-interrupted, bit by bit where the arithmetic is deterministic (on a CPU).
+MMEngine's workers draw augmentations from one stream of random numbers per worker,
+which starts anew when training resumes. Here each sample of the training is numbered
+by the sampler, and the data set seeds all generators with that number.
 """
 
 import random
 from collections.abc import Iterator, Sized
 from itertools import count
+from typing import NamedTuple
 
 import numpy as np
-from mmcv.transforms import BaseTransform
+import torch
 from mmengine.dist import get_dist_info, sync_random_seed
-from torch.utils.data import Sampler
+from mmengine.registry import DATA_SAMPLERS, DATASETS
+from torch.utils.data import Dataset, Sampler
 
 
-class Draw(int):
-    """The index of a sample that knows which draw of the whole training it is.
+class Draw(NamedTuple):
+    """What the sampler asks the data set for.
 
     Attributes:
-        entropy: The sampler's seed and the number of the draw, from which its random
-            numbers are made.
+        index: Of the image in the data set.
+        seed: Of the training.
+        number: Of the draw, counted over all processes from the start of the training.
     """
 
-    entropy: tuple[int, int]
-
-    def __new__(cls, index: int, entropy: tuple[int, int]) -> "Draw":
-        """Make the index."""
-        draw = super().__new__(cls, index)
-        draw.entropy = entropy
-        return draw
-
-    def __mod__(self, other: int) -> "Draw":
-        """The same draw: RepeatDataset finds its sample so."""
-        return Draw(int(self) % other, self.entropy)
-
-    def __sub__(self, other: int) -> "Draw":
-        """The same draw: ConcatDataset finds its sample so."""
-        return Draw(int(self) - other, self.entropy)
-
-    def __reduce__(self) -> tuple:
-        return Draw, (int(self), self.entropy)
+    index: int
+    seed: int
+    number: int
 
 
-class ReplayableSampler(Sampler[int]):
-    """Endless shuffled indices, as MMEngine's InfiniteSampler, that number themselves.
+@DATA_SAMPLERS.register_module()
+class ReplayableSampler(Sampler[Draw]):
+    """MMEngine's InfiniteSampler, except that it numbers what it draws.
 
-    Each pass over the data set is a permutation of its own; of n processes, each takes
-    every n-th index.
+    Each pass over the data set is another permutation. Process r of n takes the draws
+    r, r + n, r + 2n, ...
 
     Args:
-        dataset: What to draw from.
-        seed: The same in all processes. None lets them agree on a random one. The
-            runner gives its own.
+        dataset: The data set, for its length.
+        seed: The same in all processes. None: they agree on a random one. The runner
+            passes its own.
     """
 
     def __init__(self, dataset: Sized, seed: int | None = None) -> None:
@@ -69,38 +51,58 @@ class ReplayableSampler(Sampler[int]):
         self.start = 0
 
     def skip(self, num_samples: int) -> None:
-        """Begin after the first ``num_samples`` indices of this process."""
+        """Start after the first ``num_samples`` draws of this process."""
         self.start = num_samples
 
     def __iter__(self) -> Iterator[Draw]:
-        pass_, order = None, None
+        current, order = None, None
         for number in count(self.start * self.world_size + self.rank, self.world_size):
-            if number // self.size != pass_:
-                pass_ = number // self.size
-                generator = np.random.default_rng((self.seed, pass_))
-                order = generator.permutation(self.size)
-            yield Draw(order[number % self.size], (self.seed, number))
+            epoch, position = divmod(number, self.size)
+            if epoch != current:
+                generator = np.random.default_rng((self.seed, epoch))
+                current, order = epoch, generator.permutation(self.size)
+            yield Draw(int(order[position]), self.seed, number)
 
     def __len__(self) -> int:
         return self.size
 
     def set_epoch(self, epoch: int) -> None:
-        """Not needed: passes are counted by the draws."""
+        """Do nothing: epochs follow from the numbers of the draws."""
 
 
-class SeedAugmentation(BaseTransform):
-    """Give the transforms that follow the random numbers of the draw.
+@DATASETS.register_module()
+class SeededDataset(Dataset):
+    """A data set, of any kind, whose transforms are seeded for each draw.
 
-    Seeds Python's and NumPy's global generators, which the transforms of MMCV and
-    MMSegmentation draw from. The first transform of a training pipeline.
+    It is the outermost wrapper: others, such as ClassBalancedDataset, map an index to
+    another one and would lose the number of the draw.
+
+    Args:
+        dataset: A data set or its config.
     """
 
-    def transform(self, results: dict) -> dict:
-        """Seed, and hand on the sample's description as it is."""
-        draw = results["sample_idx"]
-        # A sample that replaces one without a usable crop goes on with its numbers.
-        if isinstance(draw, Draw):
-            words = np.random.SeedSequence(draw.entropy).generate_state(2)
-            random.seed(int(words[0]))
-            np.random.seed(words[1])
-        return results
+    def __init__(self, dataset: Dataset | dict) -> None:
+        built = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        built.full_init()
+        self.dataset, self.metainfo = built, built.metainfo
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, draw: Draw) -> dict:
+        """Load the sample of a draw with the random numbers of its number.
+
+        Raises:
+            TypeError: The index is not a Draw.
+        """
+        if not isinstance(draw, Draw):
+            raise TypeError(
+                f"SeededDataset needs the draws of ReplayableSampler, got {draw!r}"
+            )
+        words = np.random.SeedSequence((draw.seed, draw.number)).generate_state(3)
+        random.seed(int(words[0]))
+        np.random.seed(words[1])
+        # Without workers, this is the generator that dropout uses.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int(words[2]))
+            return self.dataset[draw.index]
