@@ -40,27 +40,27 @@ measure benchmark resnet18-compile Dy-ResNet18 ResNet18 --int8 --backend compile
 measure benchmark mobile-compile "Dy-mobile (1.0)" "MobileNetV2 (1.0)" --int8 \
     --backend compile --repeats 100
 
-both fcn-r50 "$(config dy-r50-d8_fcn)" "$(config r50-d8_fcn)"
-both fcn-r18 "$(config dy-r18-d8_fcn)" "$(config r18-d8_fcn)"
-both pspnet-r50 "$(config dy-r50-d8_pspnet)" "$(config r50-d8_pspnet)"
-both fcn-mobile "$(config dy-mobile-d8_fcn)" "$(config mobilenet-v2-d8_fcn)"
+both fcn-r50 "$(config dy-r50-d8_fcn)" "$(config fcn_r50-d8)"
+both fcn-r18 "$(config dy-r18-d8_fcn)" "$(config fcn_r18-d8)"
+both pspnet-r50 "$(config dy-r50-d8_pspnet)" "$(config pspnet_r50-d8)"
+both fcn-mobile "$(config dy-mobile-d8_fcn)" "$(config mobilenet-v2-d8_fcn-c80)"
 for batch in 1 4; do
     measure benchmark "fcn-r18-256x512-batch$batch" "$(config dy-r18-d8_fcn)" \
-        "$(config r18-d8_fcn)" --shape 256 512 --batch "$batch" --repeats 20
+        "$(config fcn_r18-d8)" --shape 256 512 --batch "$batch" --repeats 20
 done
-measure benchmark fcn-r50-onnxruntime "$(config dy-r50-d8_fcn)" "$(config r50-d8_fcn)" \
+measure benchmark fcn-r50-onnxruntime "$(config dy-r50-d8_fcn)" "$(config fcn_r50-d8)" \
     --backend onnxruntime
-measure benchmark fcn-r50-training "$(config dy-r50-d8_fcn)" "$(config r50-d8_fcn)" \
+measure benchmark fcn-r50-training "$(config dy-r50-d8_fcn)" "$(config fcn_r50-d8)" \
     --train --feature-fusion --shape 256 512 --batch 2
 
-measure training_cost training-cost "$(config dy-r50-d8_fcn)" "$(config r50-d8_fcn)" \
+measure training_cost training-cost "$(config dy-r50-d8_fcn)" "$(config fcn_r50-d8)" \
     --measure --update docs/training_cost.md
 
-measure benchmark sweep-fcn-r18 "$(config dy-r18-d8_fcn)" "$(config r18-d8_fcn)" \
+measure benchmark sweep-fcn-r18 "$(config dy-r18-d8_fcn)" "$(config fcn_r18-d8)" \
     --shape 128 256 256 512 384 768 512 1024 768 1536
 measure benchmark sweep-resnet50 Dy-ResNet50 ResNet50 --repeats 20 \
     --shape 128 128 160 160 192 192 224 224 288 288 384 384
 
 measure benchmark_steps steps-resnet50 Dy-ResNet50 ResNet50 --repeats 20
 measure benchmark_steps steps-mobile "Dy-mobile (1.0)" "MobileNetV2 (1.0)" --repeats 40
-measure benchmark_steps steps-fcn-r18 "$(config dy-r18-d8_fcn)" "$(config r18-d8_fcn)"
+measure benchmark_steps steps-fcn-r18 "$(config dy-r18-d8_fcn)" "$(config fcn_r18-d8)"
