@@ -1,7 +1,8 @@
-"""The networks of the paper by name, whole: backbone and classifier.
+"""The networks of the paper by name, each a backbone with its classifier or head.
 
-They are what the ImageNet table of "DyNet: Dynamic Convolution for Accelerating
-Convolutional Neural Networks" (arXiv 2004.10694) counts, and its FCN for Cityscapes.
+These are the networks of the ImageNet table of "DyNet: Dynamic Convolution for
+Accelerating Convolutional Neural Networks" (arXiv 2004.10694), and its FCN for
+Cityscapes.
 """
 
 from collections.abc import Callable
@@ -23,7 +24,7 @@ OUTPUT_STRIDE_8 = dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4), out_indices
 
 
 class BackboneWithHead(nn.Module):
-    """The two parts that :func:`count_complexity` tells apart.
+    """The two parts that :func:`count_complexity` counts separately.
 
     Args:
         backbone: Maps images to a tuple of feature maps.
@@ -98,7 +99,7 @@ def _fcn(backbone: nn.Module, in_channels: int, channels: int) -> nn.Module:
         concat_input=False,
         num_classes=19,
         norm_cfg=dict(type="BN"),
-        # Not used, but the host warns of its default.
+        # Not used, but the host warns about its default.
         loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True),
     )
     return BackboneWithHead(backbone, head)
@@ -118,9 +119,9 @@ class Network:
     """Our counterpart of a network of the paper.
 
     Attributes:
-        build: Builds it from K, the paper's g_t; None builds the Fix- control. A static
-            network takes no notice.
-        side: Height and width of the image it is counted for, in pixels.
+        build: Builds it from K, the paper's g_t; None builds the Fix- control. Static
+            networks ignore it.
+        side: Height and width of the image for its MACs, in pixels.
     """
 
     build: Callable[[int | None], nn.Module]

@@ -1,7 +1,7 @@
 """What the tests of the backbones share: the list of all backbones, and two helpers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ class Case:
         channels: Of every stage.
         strides: Output stride of every stage, for each output stride of the network.
         options: What gives the network that output stride.
-        parameters: With all stages, counted once and written down.
+        small: What makes it small, for tests that compute.
         dynamic: Whether it has predictors.
     """
 
@@ -37,15 +37,19 @@ class Case:
     channels: tuple[int, ...]
     strides: dict[int, tuple[int, ...]]
     options: dict[int, dict]
-    parameters: int
-    dynamic: bool = field(default=True)
+    small: dict
+    dynamic: bool = True
 
     def build_all_stages(self, **options) -> nn.Module:
         """Build it with the outputs of all stages."""
         return self.build(out_indices=tuple(range(len(self.channels))), **options)
 
+    def build_small(self, **options) -> nn.Module:
+        """Build it narrow, with the outputs of all stages."""
+        return self.build_all_stages(**self.small, **options)
 
-def _resnet(name, parameters, channels, **fixed):
+
+def _resnet(name, channels, **fixed):
     return Case(
         name,
         lambda **options: DyResNet(**fixed, **options),
@@ -56,11 +60,11 @@ def _resnet(name, parameters, channels, **fixed):
             16: dict(strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)),
             32: {},
         },
-        parameters=parameters,
+        small=dict(base_channels=8, stem_channels=16),
     )
 
 
-def _mobilenet_v2(name, parameters, channels, **fixed):
+def _mobilenet_v2(name, channels, **fixed):
     return Case(
         name,
         lambda **options: DyMobileNetV2(**fixed, **options),
@@ -75,23 +79,23 @@ def _mobilenet_v2(name, parameters, channels, **fixed):
             16: dict(strides=(1, 2, 2, 2, 1, 1, 1), dilations=(1, 1, 1, 1, 1, 2, 2)),
             32: {},
         },
-        parameters=parameters,
+        small=dict(widen_factor=0.25),
         dynamic=fixed.get("num_kernels", 6) is not None,
     )
 
 
-def _mobilenet_v3(arch, parameters, channels, strides, options):
+def _mobilenet_v3(arch, channels, strides, options):
     return Case(
         f"dy-mobilenet-v3-{arch}",
         lambda **kwargs: DyMobileNetV3(arch, **kwargs),
         channels,
         strides,
         options,
-        parameters,
+        small=dict(widen_factor=0.25),
     )
 
 
-def _shufflenet_v2(name, network, parameters, **fixed):
+def _shufflenet_v2(name, network, **fixed):
     return Case(
         name,
         lambda **options: network(**fixed, **options),
@@ -102,29 +106,25 @@ def _shufflenet_v2(name, network, parameters, **fixed):
             16: dict(strides=(2, 2, 1), dilations=(1, 1, 2)),
             32: {},
         },
-        parameters=parameters,
+        small=dict(widen_factor=0.5),
         dynamic=network is DyShuffleNetV2 and fixed.get("num_kernels", 6) is not None,
     )
 
 
 DY_MOBILE_CHANNELS = (18, 24, 36, 66, 96, 162, 324, 1280)
 CASES = [
-    _resnet("dy-resnet18", 17_029_056, (32, 64, 128, 256), depth=18),
-    _resnet(
-        "dy-resnet18-v1c", 17_048_288, (32, 64, 128, 256), depth=18, deep_stem=True
-    ),
-    _resnet("dy-resnet50", 42_569_904, (128, 256, 512, 1024), depth=50),
-    _mobilenet_v2("dy-mobile", 6_336_320, DY_MOBILE_CHANNELS),
-    _mobilenet_v2("fix-mobile", 910_292, DY_MOBILE_CHANNELS, num_kernels=None),
+    _resnet("dy-resnet18", (32, 64, 128, 256), depth=18),
+    _resnet("dy-resnet18-v1c", (32, 64, 128, 256), depth=18, deep_stem=True),
+    _resnet("dy-resnet50", (128, 256, 512, 1024), depth=50),
+    _mobilenet_v2("dy-mobile", DY_MOBILE_CHANNELS),
+    _mobilenet_v2("fix-mobile", DY_MOBILE_CHANNELS, num_kernels=None),
     _mobilenet_v2(
         "dy-mobilenet-v2",
-        21_209_184,
         (16, 24, 32, 64, 96, 160, 320, 1280),
         same_width=True,
     ),
     _mobilenet_v3(
         "small",
-        5_075_560,
         (16, 24, 40, 48, 96, 576),
         {8: (4, 8, 8, 8, 8, 8), 16: (4, 8, 16, 16, 16, 16), 32: (4, 8, 16, 16, 32, 32)},
         {
@@ -135,7 +135,6 @@ CASES = [
     ),
     _mobilenet_v3(
         "large",
-        16_940_408,
         (16, 24, 40, 80, 112, 160, 960),
         {
             8: (2, 4, 8, 8, 8, 8, 8),
@@ -148,16 +147,25 @@ CASES = [
             32: {},
         },
     ),
-    _shufflenet_v2("shufflenet-v2", ShuffleNetV2, 1_254_760),
-    _shufflenet_v2("dy-shuffle", DyShuffleNetV2, 4_770_716),
-    _shufflenet_v2("fix-shuffle", DyShuffleNetV2, 850_297, num_kernels=None),
+    _shufflenet_v2("shufflenet-v2", ShuffleNetV2),
+    _shufflenet_v2("dy-shuffle", DyShuffleNetV2),
+    _shufflenet_v2("fix-shuffle", DyShuffleNetV2, num_kernels=None),
 ]
+
+# Backbones that `make test` compiles and exports; `make test-all` does so with all.
+COMPILED = ("dy-resnet18", "dy-mobilenet-v3-small")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that asks for a ``case`` on every backbone."""
+    """Run a test that asks for a ``case``, or a ``graph_case``, on every backbone."""
     if "case" in metafunc.fixturenames:
         metafunc.parametrize("case", CASES, ids=lambda case: case.name)
+    if "graph_case" in metafunc.fixturenames:
+        cases = [
+            pytest.param(case, marks=() if case.name in COMPILED else pytest.mark.slow)
+            for case in CASES
+        ]
+        metafunc.parametrize("graph_case", cases, ids=[case.name for case in CASES])
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmseg_dynet.models import ShuffleNetV2
-from mmseg_dynet.models.blocks import ProjectionUnit, ShuffleUnit, shuffle
+from mmseg_dynet.models.blocks import ShuffleUnit, shuffle
 
 CHANNELS = {
     0.5: (48, 96, 192, 1024),
@@ -128,23 +128,6 @@ def test_an_old_torch_interleaves_the_same(monkeypatch):
     assert torch.equal(shuffle._join(left, right), expected)
 
 
-def test_first_unit_joins_what_both_branches_make_of_the_whole_input():
-    torch.manual_seed(0)
-    unit = ProjectionUnit(3, 8, stride=2, **SHARED).eval()
-    x = torch.rand(2, 3, 5, 7)
-    left, right = unit.left(x), unit.right(x)
-    assert (left.shape, right.shape) == ((2, 3, 3, 4), (2, 5, 3, 4))
-    both = torch.cat([left, right], dim=1)
-    assert torch.equal(unit(x), both[:, [0, 4, 1, 5, 2, 6, 3, 7]])
-
-
-def test_spatial_convolutions_have_a_norm_and_no_activation():
-    unit = ProjectionUnit(4, 12, stride=2, **SHARED)
-    assert [layer.with_activation for layer in unit.left] == [False, True]
-    assert [layer.with_activation for layer in unit.right] == [True, False, True]
-    assert all(layer.with_norm for layer in (*unit.left, *unit.right))
-
-
 @pytest.mark.parametrize(
     ("strides", "dilations", "steps"),
     [((2, 2, 1), (1, 1, 2), (1, 1, 2)), ((2, 1, 1), (1, 2, 4), (1, 2, 4))],
@@ -192,8 +175,6 @@ def test_init_weights_reaches_every_convolution():
         (dict(widen_factor=0.75), r"widen_factor=0.75 is not one of 0.5, 1.0, 1.5"),
         (dict(strides=(2, 2)), r"strides=\(2, 2\) must be 3 positive numbers"),
         (dict(dilations=(1, 1, 0)), r"dilations=\(1, 1, 0\) must be 3 positive"),
-        (dict(out_indices=(4,)), r"out_indices=4 is not one of 0, 1, 2, 3"),
-        (dict(frozen_stages=5), r"frozen_stages=5 is not one of -1, 0, 1, 2, 3, 4"),
     ],
 )
 def test_options_out_of_range_are_named(options, message):
