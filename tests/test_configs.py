@@ -7,6 +7,7 @@ import mmseg
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.fileio import load
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
@@ -206,3 +207,14 @@ def depth(path: Path) -> int:
 
 def test_configs_are_at_most_three_levels_deep():
     assert max(depth(path) for path in CONFIGS.glob("*/*.py")) == 3
+
+
+def test_metafile_names_configs_and_their_collection():
+    index = load(str(CONFIGS.parent / "model-index.yml"))
+    metafile = load(str(CONFIGS.parent / index["Import"][0]))
+    assert [c["Name"] for c in metafile["Collections"]] == ["DyNet"]
+    assert (CONFIGS.parent / metafile["Collections"][0]["README"]).is_file()
+    for model in metafile["Models"]:
+        assert (CONFIGS.parent / model["Config"]).stem == model["Name"]
+        assert CONFIGS.parent / model["Config"] in PATHS
+        assert model["In Collection"] == "DyNet"

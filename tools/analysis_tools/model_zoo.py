@@ -1,17 +1,102 @@
-"""Write docs/model_zoo.md's tables from the configs and their metafiles."""
+"""Print the tables of configs/dynet/README.md; `cog -r` writes them into the page.
 
+MACs and parameters are counted. Times are those of the benchmarks, and mIoU is what
+metafile.yml says; a config that it does not name was not trained.
+"""
+
+import json
+import re
 from argparse import ArgumentParser
 from pathlib import Path
 
-from mmseg_dynet.markdown import update_block
-from mmseg_dynet.model_zoo import render
+import torch
+from mmengine.config import Config
+from mmengine.fileio import load
+
+from mmseg_dynet.analysis.complexity import count_complexity
+from mmseg_dynet.apis import build_model, input_size
 
 ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "configs/dynet"
+BENCHMARKS = ("fcn-r50", "fcn-r18", "fcn-mobile", "pspnet-r50")
+DATASETS = {
+    "cityscapes": "Cityscapes",
+    "camvid": "CamVid",
+    "synthetic-streets": "Synthetic streets",
+}
+
+
+def read_accuracy():
+    """By name of the config: mIoU in percent, and what it is the mean of."""
+    accuracy = {}
+    for model in load(str(FOLDER / "metafile.yml"))["Models"]:
+        seeds, precision = (model["Metadata"][key] for key in ("Seeds", "Precision"))
+        (result,) = model["Results"]
+        accuracy[model["Name"]] = (
+            f"{result['Metrics']['mIoU']:.2f} "
+            f"({seeds} seed{'s' * (seeds > 1)}, {precision})"
+        )
+    return accuracy
+
+
+def read_times():
+    """By name of the config: milliseconds for one image; and the machine of all."""
+    times, machines = {}, set()
+    for name in BENCHMARKS:
+        record = json.loads((ROOT / f"benchmarks/{name}.json").read_text("utf-8"))
+        machines.add(record["machine"])
+        for arm in ("static", "dynamic"):
+            times[Path(record[arm]).stem] = f"{record[f'{arm}_ms']:.0f}"
+    (machine,) = machines
+    return times, machine
+
+
+def count(cfg):
+    """GMACs of backbone and head at the training size, and millions of parameters."""
+    with torch.device("meta"):  # weights are counted, not initialised
+        model = build_model(cfg)
+    counts = count_complexity(model, (1, 3, *input_size(cfg)))
+    backbone = counts.macs - counts.head
+    giga, mega = (backbone / 1e9, counts.head / 1e9), counts.parameters / 1e6
+    return [f"{number:.2f}" for number in (*giga, mega)]
+
+
+def twins_together(path):
+    """Sort key: the networks of one kind, then the static one, control and dynamic."""
+    network = re.search(r"r\d+|mobile|shuffle", path.stem)[0]
+    method = re.search(r"fcn|pspnet|deeplabv3plus|lraspp", path.stem)[0]
+    *_, schedule, data = path.stem.split("_")
+    arm = path.stem.startswith("fix-") + 2 * path.stem.startswith("dy-")
+    return data, method, network, schedule, arm, path.stem
+
+
+def render():
+    """The tables in Markdown, one per data set."""
+    accuracy, (times, machine) = read_accuracy(), read_times()
+    lines = []
+    for key, title in DATASETS.items():
+        lines += [
+            f"### {title}",
+            "",
+            "| config | GMACs, backbone | GMACs, head | parameters, 10^6 | CPU, ms "
+            "| mIoU, % |",
+            "| :-- | --: | --: | --: | --: | --: |",
+        ]
+        for path in sorted(FOLDER.glob(f"*_{key}-*.py"), key=twins_together):
+            cells = [
+                f"[{path.stem}](./{path.name})",
+                *count(Config.fromfile(path)),
+                times.get(path.stem, "-"),
+                accuracy.get(path.stem, "not trained here"),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join([*lines, f"CPU: {machine}."])
 
 
 def main():
-    ArgumentParser(description=__doc__).parse_args()
-    update_block(ROOT / "docs/model_zoo.md", "model-zoo", render(ROOT))
+    ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
+    print(render())
 
 
 if __name__ == "__main__":
