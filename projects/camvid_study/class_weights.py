@@ -1,41 +1,42 @@
-"""Print how often each class occurs in the training data, and the weight that it needs.
+"""Print how often each class occurs in the training data, and a weight for its loss.
 
-A class with the share p of the pixels weighs 1 / log(OFFSET + p), scaled to a mean of 1
-over pixels: for class_weight of a loss.
+A class with the share p of the pixels weighs 1 / log(1.1 + p), scaled to a mean of 1
+over all pixels, so that the learning rate keeps its meaning. The rule is that of ENet
+(Paszke et al. 2016, section 5.1, arXiv 1606.02147), where the offset is 1.02.
 """
 
+from argparse import ArgumentParser
+
+import numpy as np
+from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
-from prettytable import PrettyTable
-from study.class_weights import balancing_weights, class_shares
+from rich.progress import track
 
-from mmseg_dynet.cli import config_parser, load_config
+from mmseg_dynet.cli import load_config
+
+LOAD = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")]
 
 
-def parse_args():
-    parser = config_parser(__doc__)
-    parser.add_argument("config", help="path of the config (Python: it is executed)")
-    parser.add_argument(
-        "--offset", type=float, default=1.1,
-        help="above 1; the nearer to 1, the more rare classes weigh (default: 1.1; "
-        "ENet's is 1.02)",
-    )  # fmt: skip
-    args = parser.parse_args()
-    if not args.offset > 1:
-        parser.error(f"--offset must be above 1, got {args.offset}")
-    return args
+def balancing_weights(shares: np.ndarray, offset: float = 1.1) -> np.ndarray:
+    """Weigh classes by their shares (C,) of the pixels, which add up to 1."""
+    weights = 1 / np.log(offset + shares)
+    return weights / (shares * weights).sum()
 
 
 def main():
-    args = parse_args()
-    cfg = load_config(args.config, args.cfg_options)
-    dataset = DATASETS.build({**cfg.train_dataloader.dataset, "pipeline": []})
-    shares = class_shares(dataset)
-    weights = balancing_weights(shares, args.offset)
-    table = PrettyTable(["class", "share of pixels, %", "weight"], align="r")
-    table.align["class"] = "l"
-    for name, share in shares.items():
-        table.add_row([name, f"{100 * share:.2f}", f"{weights[name]:.2f}"])
-    print(table)
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("config", help="path of the config (Python: it is executed)")
+    cfg = load_config(parser.parse_args().config)
+    init_default_scope("mmseg")
+    dataset = DATASETS.build({**cfg.train_dataloader.dataset, "pipeline": LOAD})
+    names = dataset.metainfo["classes"]
+    pixels = np.zeros(len(names), dtype=np.int64)
+    for index in track(range(len(dataset)), "label maps", transient=True):
+        labels = dataset[index]["gt_seg_map"]
+        pixels += np.bincount(labels[labels != 255], minlength=len(names))
+    shares = pixels / pixels.sum()
+    for row in zip(names, shares, balancing_weights(shares), strict=True):
+        print("{:12} {:7.2%} {:6.2f}".format(*row))
 
 
 if __name__ == "__main__":

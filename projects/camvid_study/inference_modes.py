@@ -1,83 +1,58 @@
 """Evaluate a trained segmentor on whole images, in windows, and with kernels kept.
 
-A dynamic network averages all pixels that it sees to choose its kernels. The table says
-how far its mIoU and its coefficients move when it sees others than the whole image.
+Prints mIoU in percent and how far the coefficients are, on average, from those of the
+whole image.
 """
 
-import logging
+import json
+from argparse import ArgumentParser
 from pathlib import Path
 
 from mmengine.device import get_device
 from mmengine.evaluator import Evaluator
-from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
-from study.inference_modes import (
-    WHOLE,
-    compare_inference_modes,
-    sliding_stride,
-    tabulate,
-)
+from study.inference_modes import WHOLE, compare_inference_modes, sliding_stride
 
 from mmseg_dynet.analysis.machine import provenance
-from mmseg_dynet.apis import build_model, input_size
-from mmseg_dynet.cli import at_least, config_parser, load_config
-from mmseg_dynet.files import write_json
+from mmseg_dynet.apis import build_model
+from mmseg_dynet.cli import load_config
 
 
 def parse_args():
-    parser = config_parser(__doc__)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("config", help="path of the config (Python: it is executed)")
     parser.add_argument("checkpoint", help="path of the checkpoint")
     parser.add_argument(
-        "--crop",
-        type=at_least(1),
-        nargs=2,
-        metavar=("H", "W"),
-        help="size in pixels of the windows, and of the centre crop (default: the size "
-        "that the config trains on)",
-    )
+        "--crop", type=int, nargs=2, default=(240, 320), metavar=("H", "W"),
+        help="pixels of the windows, and of the centre crop (default: 240 320)",
+    )  # fmt: skip
     parser.add_argument(
-        "--reuse",
-        type=at_least(2),
-        nargs="*",
-        default=[2, 5, 10],
-        metavar="N",
-        help="keep kernels for N frames, images being frames in the order of their "
-        "files (default: 2 5 10); without a number, skip that",
-    )
+        "--reuse", type=int, nargs="*", default=[], metavar="N",
+        help="keep kernels for N frames: the images in the order of their files",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results")
     return parser.parse_args()
 
 
 def main():
     args = parse_args()
-    # The metric logs a table of all classes each time.
-    MMLogger.get_current_instance().setLevel(logging.WARNING)
-    cfg = load_config(args.config, args.cfg_options)
-    crop_size = tuple(args.crop or input_size(cfg))
+    cfg = load_config(args.config)
     model = build_model(cfg, args.checkpoint).to(get_device())
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     evaluator = Evaluator(cfg.test_evaluator)
-    results = compare_inference_modes(model, dataset, evaluator, crop_size, args.reuse)
-
-    report = {
-        "config": args.config,
-        "checkpoint": args.checkpoint,
-        "images": len(dataset),
-        "crop": crop_size,
-        "stride": sliding_stride(crop_size),
-        "modes": {
-            name: {
-                "metrics": result.metrics,
-                "mIoU_change": result.metrics["mIoU"] - results[WHOLE].metrics["mIoU"],
-                "coefficient_difference": result.coefficient_difference,
-            }
-            for name, result in results.items()
-        },
-    } | provenance(get_device())
-    print(tabulate(report))
+    crop = tuple(args.crop)
+    modes = compare_inference_modes(model, dataset, evaluator, crop, args.reuse)
+    whole = modes[WHOLE]["metrics"]["mIoU"]
+    for name, mode in modes.items():
+        score, moved = mode["metrics"]["mIoU"], mode["coefficient_difference"]
+        mode["mIoU_change"] = score - whole
+        print(f"{name:44} {score:6.2f} {'-' if moved is None else f'{moved:.4f}'}")
     if args.json is not None:
-        write_json(args.json, report)
+        report = dict(config=args.config, checkpoint=args.checkpoint, modes=modes)
+        report |= dict(images=len(dataset), crop=crop, stride=sliding_stride(crop))
+        report |= provenance(get_device())
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The CamVid study: arms, outcomes, statistics."""
+"""Dynamic networks against static ones on CamVid."""
