@@ -6,11 +6,11 @@ builds the counterparts. "FLOPs" are MACs there. What a figure counts, and in wh
 unit, differs from row to row; docs/flops.md says how the rules were found.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 
 import torch
-from prettytable import PrettyTable, TableStyle
 
 from mmseg_dynet.analysis.complexity import Complexity, count_complexity
 from mmseg_dynet.models.paper_networks import NETWORKS
@@ -25,14 +25,13 @@ DYNAMIC = (*CONV, "fusion", "prediction")
 DYNAMIC_HEAD = (*DYNAMIC, "head")
 PART_LABELS = {"convolution": "conv", "squeeze_excite": "SE"}
 
-MARKDOWN_BLOCK = "paper-table"
 NO_FIGURE = "-"
 LEGEND = f"""\
 MACs for one image of 224 x 224 pixels (Cityscapes: 768 x 768). conv: convolutions of
 the backbone; SE: its squeeze-excite layers; fusion: of kernels; prediction: of
 coefficients; head: the classifier (Cityscapes: the FCN head). "v1" is the ImageNet
 table of arXiv v1, "earlier" that of the version before it, "quoted" one of its rows
-that the paper has from elsewhere; a "{NO_FIGURE}" says that it has no figure."""
+that the paper takes from elsewhere; a "{NO_FIGURE}" says that it has no figure."""
 REDUCTIONS_LEGEND = """\
 MACs saved against the static network. The paper's follow from its figures above; ours
 count everything in both networks."""
@@ -47,7 +46,7 @@ def count_network(name: str, num_kernels: int | None) -> Complexity:
         num_kernels: K, the paper's g_t; None for a static network.
     """
     network = NETWORKS[name]
-    with torch.device("meta"):  # needs no memory, draws no weights
+    with torch.device("meta"):  # needs no memory
         model = network.build(num_kernels)
     return count_complexity(model, (1, 3, network.side, network.side))
 
@@ -150,63 +149,37 @@ REDUCTIONS = (
 )
 
 
-def render(markdown: bool = False) -> str:
-    """Lay out figures and reductions, each a legend and a table, as text.
-
-    Args:
-        markdown: Whether the tables are Markdown's.
-    """
-    figures, reductions = _tabulate_figures(), _tabulate_reductions()
-    if markdown:
-        figures.set_style(TableStyle.MARKDOWN)
-        reductions.set_style(TableStyle.MARKDOWN)
-    return f"{LEGEND}\n\n{figures}\n\n{REDUCTIONS_LEGEND}\n\n{reductions}"
+def markdown(head: Iterable[str], rows: Iterable[Iterable[object]], left: int) -> str:
+    """Lay out a table, the first columns flush left and the others flush right."""
+    head = list(head)
+    rule = [":--"] * left + ["--:"] * (len(head) - left)
+    lines = [head, rule, *rows]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
 
 
-def report() -> dict:
-    """Collect figures and reductions, with the full counts, for a JSON file."""
-    figures = [
-        asdict(figure)
-        | dict(
-            ours=figure.ours,
-            deviation_percent=figure.deviation,
-            macs=count_network(figure.network, figure.num_kernels).as_dict(),
-        )
+def figures_table() -> str:
+    """Tabulate every figure beside ours, below a legend."""
+    rows = [
+        [
+            figure.network,
+            figure.source,
+            " + ".join(PART_LABELS.get(part, part) for part in figure.counted),
+            figure.num_kernels or "",
+            figure.unit,
+            NO_FIGURE if figure.paper is None else f"{figure.paper:g}",
+            f"{figure.ours:.2f}",
+            NO_FIGURE if figure.paper is None else f"{figure.deviation:+.2f}",
+        ]
         for figure in FIGURES
     ]
-    reductions = [
-        asdict(reduction) | dict(ours=reduction.ours) for reduction in REDUCTIONS
+    head = ["network", "table", "counted", "g_t", "unit", "paper", "ours", "dev., %"]
+    return f"{LEGEND}\n\n{markdown(head, rows, left=3)}"
+
+
+def reductions_table() -> str:
+    """Tabulate the reductions, below a legend."""
+    rows = [
+        [r.network, r.static, f"{r.paper:.1f}", f"{r.ours:.1f}"] for r in REDUCTIONS
     ]
-    return dict(figures=figures, reductions_percent=reductions)
-
-
-def _tabulate_figures() -> PrettyTable:
-    table = PrettyTable(
-        ["network", "g_t", "table", "counted", "unit", "paper", "ours", "dev., %"],
-        align="r",
-    )
-    for column in ("network", "table", "counted"):
-        table.align[column] = "l"
-    for figure in FIGURES:
-        table.add_row(
-            [
-                figure.network,
-                figure.num_kernels or "",
-                figure.source,
-                " + ".join(PART_LABELS.get(part, part) for part in figure.counted),
-                figure.unit,
-                NO_FIGURE if figure.paper is None else f"{figure.paper:g}",
-                f"{figure.ours:.2f}",
-                NO_FIGURE if figure.paper is None else f"{figure.deviation:+.2f}",
-            ]
-        )
-    return table
-
-
-def _tabulate_reductions() -> PrettyTable:
-    table = PrettyTable(["network", "against", "paper, %", "ours, %"], align="r")
-    table.align["network"] = table.align["against"] = "l"
-    for reduction in REDUCTIONS:
-        percents = (f"{reduction.paper:.1f}", f"{reduction.ours:.1f}")
-        table.add_row([reduction.network, reduction.static, *percents])
-    return table
+    head = ["network", "against", "paper, %", "ours, %"]
+    return f"{REDUCTIONS_LEGEND}\n\n{markdown(head, rows, left=2)}"

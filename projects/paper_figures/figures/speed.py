@@ -1,12 +1,12 @@
-"""Tables of documents, from the JSON files that the benchmarks write."""
+"""The tables of docs/speed.md, from the JSON files that benchmarks/run.sh writes."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
-from mmseg_dynet.markdown import markdown_table
+from .paper import markdown
 
-SUBJECT = "network, input"  # what a row is about: the name of its file
+BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
 INFERENCE = {
     "FCN, R-50-D8, 512 x 1024": "fcn-r50",
     "PSPNet, R-50-D8, 512 x 1024": "pspnet-r50",
@@ -25,102 +25,70 @@ MORE = {
     "FCN, R-18-D8, 256 x 512, four images": "fcn-r18-256x512-batch4",
     "FCN, R-50-D8, training step, 2 x 256 x 512": "fcn-r50-training",
 }
-TRAINING = "fcn-r50-training"
-STEPS = {
-    "ResNet50, 224 x 224": "steps-resnet50",
-    "MobileNetV2 / Dy-mobile, 224 x 224": "steps-mobile",
-    "FCN, R-18-D8, 512 x 1024": "steps-fcn-r18",
-}
+
+HEAD = ("network, input", "static, ms", "dynamic, ms", "faster")
 
 
-def inference_table(folder: Path) -> str:
-    """Inference in PyTorch, with float32 weights and with int8 ones.
-
-    Args:
-        folder: The JSON files of ``benchmarks/run.sh``.
-
-    Returns:
-        A Markdown table, and the machine below it.
-
-    Raises:
-        ValueError: The files are of more than one machine.
-    """
-    table = markdown_table(
-        SUBJECT, "static, ms", "dynamic, ms", "faster", "with int8", "fewer MACs"
-    )
-    records = []
-    for title, name in INFERENCE.items():
-        record, packed = _read(folder, name), _read(folder, f"{name}-int8")
-        records += [record, packed]
-        table.add_row([title, *_times(record), _ratio(packed), _macs(record)])
-    return f"{table}\n\n{_machine(records)}"
+def read(name: str) -> dict:
+    return json.loads((BENCHMARKS / f"{name}.json").read_text("utf-8"))
 
 
-def more_table(folder: Path) -> str:
-    """Other ways to run, and training. Arguments and result as above."""
-    records = {title: _read(folder, name) for title, name in MORE.items()}
-    table = markdown_table(SUBJECT, "static, ms", "dynamic, ms", "faster", "fewer MACs")
-    for title, record in records.items():
-        table.add_row([title, *_times(record), _macs(record)])
-    training = _read(folder, TRAINING)
+def inference_table() -> str:
+    """Tabulate inference, also with int8 banks and predictors."""
+    records = {title: read(name) for title, name in INFERENCE.items()}
+    packed = {title: read(f"{name}-int8") for title, name in INFERENCE.items()}
+    rows = [
+        [*times(title, record), ratio(packed[title]), f"{record['mac_ratio']:.2f}x"]
+        for title, record in records.items()
+    ]
+    head = [*HEAD, "with int8", "fewer MACs"]
+    measured = machine([*records.values(), *packed.values()])
+    return f"{markdown(head, rows, left=1)}\n{measured}\n"
+
+
+def more_table() -> str:
+    """Tabulate compiled and exported networks, batches and training."""
+    records = {title: read(name) for title, name in MORE.items()}
+    rows = [
+        [*times(title, record), f"{record['mac_ratio']:.2f}x"]
+        for title, record in records.items()
+    ]
+    table = markdown([*HEAD, "fewer MACs"], rows, left=1)
+    return f"{table}\n{training_memory()}\n\n{machine(records.values())}\n"
+
+
+def training_memory() -> str:
+    training = read("fcn-r50-training")
     fused = training["feature_fusion_ms"] / training["dynamic_ms"]
-    peaks = {
-        side: f"{training[f'{side}_peak_mb'] / 1e3:.2f} GB"
+    static, dynamic, feature_fusion = (
+        f"{training[f'{side}_peak_mb'] / 1e3:.2f} GB"
         for side in ("static", "dynamic", "feature_fusion")
-    }
+    )
     return (
-        f"{table}\n\nTraining as the paper does, by fusing feature maps, takes "
-        f"{fused:.1f} times as long as fusing kernels. Peak memory of the training "
-        f"process: static {peaks['static']}, dynamic {peaks['dynamic']}, fusing "
-        f"feature maps {peaks['feature_fusion']}.\n\n{_machine(list(records.values()))}"
+        f"Training as in the paper, by fusing feature maps, takes {fused:.1f} times as "
+        "long as fusing kernels. Peak memory of the training process: static "
+        f"{static}, dynamic {dynamic}, fusing feature maps {feature_fusion}."
     )
 
 
-def steps_table(folder: Path) -> str:
-    """What each step to a fast network bought. Arguments and result as above."""
-    parts, records = [], []
-    for title, name in STEPS.items():
-        record = _read(folder, name)
-        records.append(record)
-        table = markdown_table(title, "static, ms", "dynamic, ms", "faster")
-        for step in record["steps"]:
-            static = step["static_ms"]
-            cells = ["" if static is None else f"{static:.1f}"]
-            cells += [f"{step['dynamic_ms']:.1f}", f"{step['ratio']:.2f}x"]
-            table.add_row([step["step"], *cells])
-        parts.append(str(table))
-    return "\n\n".join([*parts, _machine(records)])
+def times(title: str, record: dict) -> list[str]:
+    both = (f"{record[f'{side}_ms']:.1f}" for side in ("static", "dynamic"))
+    return [title, *both, ratio(record)]
 
 
-BLOCKS: Mapping[str, Callable[[Path], str]] = {
-    "speed-table": inference_table,
-    "speed-more": more_table,
-    "speed-steps": steps_table,
-}
-
-
-def _read(folder: Path, name: str) -> dict:
-    return json.loads((folder / f"{name}.json").read_text("utf-8"))
-
-
-def _times(record: dict) -> list[str]:
-    times = [f"{record[f'{side}_ms']:.1f}" for side in ("static", "dynamic")]
-    return [*times, _ratio(record)]
-
-
-def _ratio(record: dict) -> str:
+def ratio(record: dict) -> str:
     return f"{record['ratio']:.2f}x"
 
 
-def _macs(record: dict) -> str:
-    return f"{record['mac_ratio']:.2f}x"
+def machine(records: Iterable[dict]) -> str:
+    """Name the machine of all records.
 
-
-def _machine(records: list[dict]) -> str:
+    Raises:
+        ValueError: There are several.
+    """
     machines = {record["machine"] for record in records}
     if len(machines) > 1:
         raise ValueError(
-            f"figures of several machines in one table: {', '.join(sorted(machines))}; "
-            "run benchmarks/run.sh on one"
+            f"one table with figures of several machines: {', '.join(sorted(machines))}"
         )
     return f"Measured on: {machines.pop()}."
