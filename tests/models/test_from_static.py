@@ -1,8 +1,5 @@
 """A dynamic network begins as the static one whose weights it was given, then moves."""
 
-from dataclasses import replace
-from functools import partial
-
 import pytest
 import torch
 from mmseg.models.backbones import (
@@ -12,7 +9,6 @@ from mmseg.models.backbones import (
     ResNetV1c,
     ResNetV1d,
 )
-from mmseg.models.utils import make_divisible
 from torch import nn
 
 from mmseg_dynet.models import DyMobileNetV2, DyMobileNetV3, DyResNet
@@ -40,86 +36,6 @@ def dynamic_of(conversion, **options) -> nn.Module:
     }
     network.load_state_dict(weights)
     return network.eval()
-
-
-def conv_norm(inp, out, kernel=1, stride=1, groups=1, act=nn.Identity, eps=1e-5):
-    """Torchvision's packed convolution: its names are 0 and 1."""
-    conv = nn.Conv2d(inp, out, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(out, eps=eps), act())
-
-
-class Residual(nn.Module):
-    """A block of torchvision's MobileNets; its chain has the name given."""
-
-    def __init__(self, name: str, *layers: nn.Module, shortcut: bool) -> None:
-        super().__init__()
-        self.add_module(name, nn.Sequential(*layers))
-        self.shortcut = shortcut
-
-    def forward(self, x):
-        (chain,) = self.children()
-        return x + chain(x) if self.shortcut else chain(x)
-
-
-class Squeeze(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        hidden = make_divisible(channels // 4, 8)
-        self.fc1 = nn.Conv2d(channels, hidden, 1)
-        self.fc2 = nn.Conv2d(hidden, channels, 1)
-
-    def forward(self, x):
-        context = self.fc1(x.mean((2, 3), keepdim=True)).relu()
-        return x * nn.functional.hardsigmoid(self.fc2(context))
-
-
-class Classifier(nn.Module):
-    def __init__(self, features: list[nn.Module], *classifier: nn.Module) -> None:
-        super().__init__()
-        self.features = nn.Sequential(*features)
-        self.classifier = nn.Sequential(*classifier)
-
-
-def torchvision_mobilenet_v2() -> nn.Module:
-    """The structure and the names of torchvision's MobileNetV2."""
-    layer = partial(conv_norm, act=nn.ReLU6)
-    features, inp = [layer(3, 32, 3, 2)], 32
-    for expansion, out, num_blocks, first_stride in [
-        (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1),
-        (6, 160, 3, 2), (6, 320, 1, 1),
-    ]:  # fmt: skip
-        for i in range(num_blocks):
-            mid, stride = inp * expansion, first_stride if i == 0 else 1
-            layers = [
-                layer(mid, mid, 3, stride, groups=mid),
-                nn.Conv2d(mid, out, 1, bias=False),
-                nn.BatchNorm2d(out),
-            ]
-            if expansion > 1:
-                layers.insert(0, layer(inp, mid))
-            shortcut = stride == 1 and inp == out
-            features.append(Residual("conv", *layers, shortcut=shortcut))
-            inp = out
-    features.append(layer(inp, 1280))
-    return Classifier(features, nn.Dropout(), nn.Linear(1280, 10))
-
-
-def torchvision_mobilenet_v3(arch: str) -> nn.Module:
-    """The structure and the names of torchvision's MobileNetV3."""
-    layer = partial(conv_norm, eps=1e-3)
-    features, inp = [layer(3, 16, 3, 2, act=nn.Hardswish)], 16
-    for kernel, mid, out, squeeze, act, stride in MobileNetV3.arch_settings[arch]:
-        act = dict(ReLU=nn.ReLU, HSwish=nn.Hardswish)[act]
-        layers = [layer(inp, mid, act=act)] if mid != inp else []
-        layers.append(layer(mid, mid, kernel, stride, groups=mid, act=act))
-        if squeeze:
-            layers.append(Squeeze(mid))
-        layers.append(layer(mid, out))
-        shortcut = stride == 1 and inp == out
-        features.append(Residual("block", *layers, shortcut=shortcut))
-        inp = out
-    features.append(layer(inp, 6 * inp, act=nn.Hardswish))
-    return Classifier(features, nn.Linear(6 * inp, 8), nn.Linear(8, 10))
 
 
 def assert_equal_outputs(dynamic, static, size=(64, 96), channels=3):
@@ -198,28 +114,6 @@ def test_mobilenet_v2_of_openmmlab(draw_norms):
     assert_equal_outputs(dynamic_of(conversion), network)
 
 
-def test_mobilenet_v2_of_torchvision(draw_norms):
-    torch.manual_seed(0)
-    network = torchvision_mobilenet_v2()
-    draw_norms(network)
-    network.eval()
-    conversion = to_dynamic(network.state_dict(), num_kernels=2)
-    assert conversion.source == "torchvision's MobileNetV2"
-    assert conversion.left_out == ("classifier.1.weight", "classifier.1.bias")
-    dynamic = dynamic_of(conversion, out_indices=(7,))
-    assert_equal_outputs(dynamic, lambda x: [network.features(x)])
-
-    # mmpretrain has MMSegmentation's names, and this last convolution as conv2.
-    openmmlab = MobileNetV2().state_dict() | {
-        f"conv2.{part}.{kind}": weight
-        for part, theirs in (("conv", "0"), ("bn", "1"))
-        for kind, weight in network.features[18][int(theirs)].state_dict().items()
-    }
-    again = to_dynamic({f"backbone.{k}": v for k, v in openmmlab.items()})
-    last = "backbone.stages.7.0.conv.weight"
-    assert torch.equal(again.state_dict[last], conversion.state_dict[last])
-
-
 @pytest.mark.parametrize("arch", ["small", "large"])
 def test_mobilenet_v3_of_openmmlab(arch, draw_norms):
     torch.manual_seed(0)
@@ -233,58 +127,43 @@ def test_mobilenet_v3_of_openmmlab(arch, draw_norms):
     assert_equal_outputs(dynamic_of(conversion, **DILATED_V3[arch]), network)
 
 
-@pytest.mark.parametrize("arch", ["small", "large"])
-def test_mobilenet_v3_of_torchvision(arch, draw_norms):
-    torch.manual_seed(0)
-    network = torchvision_mobilenet_v3(arch)
-    draw_norms(network)
-    network.eval()
-    conversion = to_dynamic(network.state_dict(), num_kernels=2)
-    assert conversion.source == f"torchvision's MobileNetV3 {arch}"
-    assert conversion.mmpretrain_backbone is None
-    assert len(conversion.left_out) == 4
-    dynamic = dynamic_of(conversion)
-    for size in ((64, 96), (65, 98)):
-        assert_equal_outputs(dynamic, lambda x: [network.features(x)], size)
+@pytest.mark.parametrize(
+    ("network", "mark", "source"),
+    [
+        (MobileNetV2, "features.1.conv.0.0.weight", "MobileNetV2"),
+        (MobileNetV3, "features.1.block.0.0.weight", "MobileNetV3 small"),
+    ],
+)
+def test_torchvisions_layout_is_the_order_of_openmmlabs(network, mark, source):
+    """Its own networks are in tests/classification."""
+    weights = network().state_dict()
+    names = [f"features.{i}.{name.split('.')[-1]}" for i, name in enumerate(weights)]
+    names[6] = mark  # of the first convolution after the stem and its norm
+    if source.endswith("small"):  # whose last layer has number 12
+        names = [name.replace("features.13.", "features.x.") for name in names]
+    got = to_dynamic(dict(zip(names, weights.values(), strict=True)))
+    expected = to_dynamic(weights)
+    assert got.source == f"torchvision's {source}"
+    assert got.mmpretrain_backbone is None
+    if expected.mmpretrain_backbone:
+        assert got.backbone == expected.mmpretrain_backbone
+    assert all(map(torch.equal, got.state_dict.values(), expected.state_dict.values()))
 
 
-@pytest.mark.parametrize("arch", ["small", "large"])
-def test_mobilenet_v3_of_mmpretrain(arch, draw_norms):
-    """It has MMSegmentation's names, and torchvision's padding and norms."""
-    torch.manual_seed(0)
-    network = torchvision_mobilenet_v3(arch)
-    draw_norms(network)
-    network.eval()
-    values = network.features.state_dict().values()
-    names = (f"backbone.{name}" for name in MobileNetV3(arch).state_dict())
-    conversion = to_dynamic(dict(zip(names, values, strict=True)), num_kernels=2)
-    assert conversion.source == f"OpenMMLab's MobileNetV3 {arch}"
-    backbone = conversion.mmpretrain_backbone
-    dynamic = dynamic_of(replace(conversion, backbone=backbone))
-    assert_equal_outputs(dynamic, lambda x: [network.features(x)])
-
-    # Neither of the two options is idle.
-    for option in backbone.keys() - conversion.backbone.keys():
-        others = {k: v for k, v in backbone.items() if k != option}
-        dynamic = dynamic_of(replace(conversion, backbone=others))
-        with pytest.raises(AssertionError, match="not close"):
-            assert_equal_outputs(dynamic, lambda x: [network.features(x)])
-
-
-def test_the_bank_fuses_to_the_kernel_and_lies_as_a_drawn_one():
+def test_the_bank_fuses_to_the_kernel_and_has_the_usual_deviation():
     torch.manual_seed(0)
     kernel = torch.randn(64, 32, 3, 3) * torch.linspace(0.1, 1, 64).view(-1, 1, 1, 1)
     bank = bank_around(kernel, 6, noise=1)
     torch.testing.assert_close(bank.sum(1) / 2, kernel)
-    # DyConv2d draws kernels of 2 / sqrt(K) times the deviation of the static one.
-    drawn = 2 / 6**0.5 * kernel.std((1, 2, 3))
-    torch.testing.assert_close(bank.std((1, 2, 3, 4)), drawn, rtol=0.1, atol=0)
+    # DyConv2d initialises kernels with 2 / sqrt(K) times the static deviation.
+    expected = 2 / 6**0.5 * kernel.std((1, 2, 3))
+    torch.testing.assert_close(bank.std((1, 2, 3, 4)), expected, rtol=0.1, atol=0)
     assert torch.equal(bank_around(kernel, 6, noise=0), kernel[:, None].repeat(
         1, 6, 1, 1, 1) * (2 / 6))  # fmt: skip
     torch.testing.assert_close(bank_around(kernel, 1, noise=1)[:, 0], 2 * kernel)
 
 
-def test_predictors_are_even_at_first_and_learn():
+def test_predictors_start_at_one_half():
     network = dynamic_of(to_dynamic(ResNet(18, base_channels=8).state_dict(), 3))
     predictors = [m for m in network.modules() if isinstance(m, CoefficientPredictor)]
     assert len(predictors) == 8
@@ -295,7 +174,7 @@ def test_predictors_are_even_at_first_and_learn():
 
 
 def steps_apart(network: nn.Module, num_steps: int = 3) -> list[float]:
-    """Train, and return how much of each bank's way its kernels did not go together."""
+    """Train; return by how much of its movement the kernels of each bank differ."""
     banks = [m.weight for m in network.modules() if isinstance(m, DyConv2d)]
     before = [bank.detach().clone() for bank in banks]
     torch.manual_seed(0)
