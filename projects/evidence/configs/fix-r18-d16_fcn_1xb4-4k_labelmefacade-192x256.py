@@ -6,3 +6,4 @@ model = dict(
     decode_head=dict(in_channels=256, channels=64),
     auxiliary_head=dict(in_channels=128, channels=32),
 )
+optim_wrapper = dict(optimizer=dict(lr=0.008))  # the best of three

@@ -10,3 +10,4 @@ model = dict(
     decode_head=dict(in_channels=272, channels=68),
     auxiliary_head=dict(in_channels=136, channels=34),
 )
+optim_wrapper = dict(optimizer=dict(lr=0.008))  # the best of three
