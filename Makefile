@@ -19,6 +19,11 @@ PYTEST := python -m pytest --numprocesses $(WORKERS)
 ORACLES := pytorchcv
 PACKAGE_FILES := pyproject.toml setup.py mmseg_dynet/version.py $(CONSTRAINTS)
 
+# Pages with tables that cog writes, and where their code imports from.
+TABLES = $(shell grep -rl --include='*.md' '\[\[\[cog' README.md docs configs projects)
+COG := PYTHONPATH=projects/camvid_study:projects/paper_figures:tools/analysis_tools \
+	$(BIN)/cog
+
 STREETS := data/synthetic_streets
 DEMO_NAME := r18-d16_fcn_1xb4-200_synthetic-streets-128x256
 DEMO_STATIC := configs/dynet/$(DEMO_NAME).py
@@ -27,7 +32,7 @@ DEMO_DYNAMIC := configs/dynet/dy-$(DEMO_NAME).py
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help env demo test test-all test-classification test-openmmlab test-kills \
-	lint format docs check-docs wheel clean
+	lint format docs tables check-docs wheel clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' \
@@ -74,9 +79,11 @@ format: $(VENV)/.lint  ## Format, and fix what can be fixed
 docs: $(VENV)/.docs  ## Build the documentation into docs/_build/
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build
 
-check-docs: $(VENV)/.docs  ## Check that generated tables are up to date
-	$(BIN)/cog --check -I projects/camvid_study -I projects/paper_figures \
-		README.md $$(git ls-files 'configs/*.md' 'docs/*.md' 'projects/*.md')
+tables: $(VENV)/.docs  ## Write the generated tables of the documents anew
+	$(COG) -r $(TABLES)
+
+check-docs: $(VENV)/.docs  ## Check that the generated tables are up to date
+	$(COG) --check $(TABLES)
 
 wheel: $(VENV)/.python  ## Build the wheel into dist/
 	$(PIP) wheel --no-deps --wheel-dir dist .
