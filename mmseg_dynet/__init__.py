@@ -2,7 +2,8 @@
 
 Where MMSegmentation is installed, importing the package registers its modules, so a
 config needs one line: ``custom_imports = dict(imports=["mmseg_dynet"])``. Without it,
-``mmseg_dynet.ops`` and ``mmseg_dynet.analysis`` work on torch alone.
+``mmseg_dynet.ops``, ``mmseg_dynet.analysis`` and :func:`mmseg_dynet.dynamize` work on
+torch alone.
 """
 
 from .compatibility import check_host, has_host
@@ -12,4 +13,6 @@ if has_host():
     check_host()
     from . import registry  # noqa: F401
 
-__all__ = ["__version__"]
+from .models.dynamize import dynamize
+
+__all__ = ["__version__", "dynamize"]

@@ -26,6 +26,7 @@ from mmseg_dynet.models import (
     DyShuffleNetV2,
     ShuffleNetV2,
 )
+from mmseg_dynet.models.dynamize import build_dynamized
 from mmseg_dynet.ops import DyConv2d
 
 for module in (
@@ -37,6 +38,7 @@ for module in (
     ShuffleNetV2,
 ):
     MODELS.register_module(module=module)
+MODELS.register_module("Dynamized", module=build_dynamized)
 
 for module in (
     ChannelsLastHook,

@@ -25,7 +25,6 @@ what it would move the static one: K kernels, each with half of the gradient, ea
 counted by half.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -33,7 +32,7 @@ from itertools import zip_longest
 import torch
 from torch import Tensor, nn
 
-from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
+from mmseg_dynet.ops import CoefficientPredictor, DyConv2d, bank_around
 
 from .backbones import DyMobileNetV2, DyMobileNetV3, DyResNet
 from .blocks import DyBottleneck
@@ -147,29 +146,6 @@ def to_dynamic(
     )
 
 
-def bank_around(kernel: Tensor, num_kernels: int, noise: float = 1.0) -> Tensor:
-    """Make a bank (O, K, C/G, kH, kW) that coefficients of 1/2 fuse to a given kernel.
-
-    Args:
-        kernel: w, (O, C/G, kH, kW).
-        num_kernels: K.
-        noise: As in :func:`to_dynamic`; 0 gives K equal kernels.
-    """
-    kernel = kernel.float().unsqueeze(1)
-    z = torch.randn_like(kernel.expand(-1, num_kernels, -1, -1, -1))
-    z = z - z.mean(1, keepdim=True)
-    size = kernel.square().mean((2, 3, 4), keepdim=True).sqrt()  # (O, 1, 1, 1, 1)
-    return 2 / num_kernels * kernel + noise * 2 / math.sqrt(num_kernels) * size * z
-
-
-def predict_half(predictor: CoefficientPredictor) -> None:
-    """Initialise a predictor so that all coefficients are 1/2, whatever the image."""
-    if predictor.hidden is not None:
-        predictor.hidden.reset_parameters()
-    nn.init.zeros_(predictor.logits.weight)
-    nn.init.zeros_(predictor.logits.bias)
-
-
 def _recognise(
     weights: Mapping[str, Tensor], num_kernels: int
 ) -> tuple[str, dict, nn.Module]:
@@ -235,7 +211,7 @@ def _fill(
         if isinstance(module, DyConv2d):
             banks[f"{name}.weight"] = module.num_kernels
         elif isinstance(module, CoefficientPredictor):
-            predict_half(module.to_empty(device="cpu"))
+            module.to_empty(device="cpu").predict_half()
             predictors |= {f"{name}.{n}": w for n, w in module.state_dict().items()}
     dynamic = network.state_dict() | predictors
     wanted = {

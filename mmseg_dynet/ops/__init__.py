@@ -5,6 +5,7 @@ Depends on torch only.
 
 from .dy_conv2d import DyConv2d
 from .functional import (
+    bank_around,
     dynamic_conv2d,
     dynamic_conv2d_feature_fusion,
     dynamic_conv2d_reference,
@@ -17,6 +18,7 @@ __all__ = [
     "IMPLEMENTATIONS",
     "CoefficientPredictor",
     "DyConv2d",
+    "bank_around",
     "conv2d_per_image",
     "dynamic_conv2d",
     "dynamic_conv2d_feature_fusion",

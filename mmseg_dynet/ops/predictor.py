@@ -59,6 +59,13 @@ class CoefficientPredictor(nn.Module):
             hidden_channels or in_channels, sum(self.out_channels) * num_kernels
         )
 
+    def predict_half(self) -> None:
+        """Initialise so that all coefficients are 1/2, whatever the image."""
+        if self.hidden is not None:
+            self.hidden.reset_parameters()
+        nn.init.zeros_(self.logits.weight)
+        nn.init.zeros_(self.logits.bias)
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map the block's input (B, C, H, W) to one (B, O, K) tensor per layer.
 

@@ -12,8 +12,8 @@ from mmseg.models.backbones import (
 from torch import nn
 
 from mmseg_dynet.models import DyMobileNetV2, DyMobileNetV3, DyResNet
-from mmseg_dynet.models.from_static import bank_around, to_dynamic
-from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
+from mmseg_dynet.models.from_static import to_dynamic
+from mmseg_dynet.ops import CoefficientPredictor, DyConv2d, bank_around
 
 NETWORKS = dict(
     DyMobileNetV2=DyMobileNetV2, DyMobileNetV3=DyMobileNetV3, DyResNet=DyResNet

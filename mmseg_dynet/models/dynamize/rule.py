@@ -1,0 +1,298 @@
+"""Which convolutions of a network become dynamic: one rule, for any library's networks.
+
+A *block* is a smallest module that runs two or more convolutions in a row. The row
+becomes dynamic. What runs beside it (a projection shortcut, shorter rows), sees a
+pooled 1x1 map (squeeze-excite), the network's input (the stem) or gives the network's
+output (the classifier) stays static, as does whatever is outside of all blocks.
+
+The network is run once on the meta device, which takes shapes and no time, and each
+tensor is marked with the convolutions that it was computed from.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.utils.parametrize import is_parametrized
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmseg_dynet.ops import DyConv2d
+
+CONTAINERS = nn.Sequential | nn.ModuleList | nn.ModuleDict
+Patterns = str | Sequence[str] | None
+
+
+@dataclass
+class Trace:
+    """One run of a network, seen by its convolutions.
+
+    Attributes:
+        runs: How often each convolution has run, by its name, in the order they run.
+        edges: Pairs of convolutions, the second of which sees what the first gives.
+        pooled: Those whose input is a 1x1 map. They are no part of ``edges``.
+        stem: Those that see what no convolution has given.
+        classifier: Those that give an output of the network.
+        macs: Multiply-accumulates of the run.
+    """
+
+    runs: dict[str, int] = field(default_factory=dict)
+    edges: set[tuple[str, str]] = field(default_factory=set)
+    pooled: set[str] = field(default_factory=set)
+    stem: set[str] = field(default_factory=set)
+    classifier: set[str] = field(default_factory=set)
+    macs: int = 0
+
+
+class _Marks(TorchFunctionMode):
+    """Mark each tensor with the convolutions that it was computed from."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        marks = set().union(*map(_marks, _tensors((args, kwargs))))
+        for tensor in _tensors(args[0] if out is None else out) if marks else ():
+            tensor.convolutions = marks
+        return out
+
+
+def _marks(tensor: Tensor) -> set[str]:
+    return getattr(tensor, "convolutions", set())
+
+
+def _tensors(tree: object) -> list[Tensor]:
+    return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor)]
+
+
+def trace(model: nn.Module, input_shape: Sequence[int]) -> Trace:
+    """Run a network in eval mode on the meta device; it is left as it is.
+
+    Args:
+        model: Called with one tensor.
+        input_shape: Of that tensor.
+
+    Raises:
+        ValueError: The network does not run on such an input.
+    """
+    seen = Trace()
+    outputs: dict[str, Tensor] = {}
+
+    def before(name: str, x: Tensor) -> None:
+        seen.runs[name] = seen.runs.get(name, 0) + 1
+        if x.shape[2:] == (1, 1):
+            seen.pooled.add(name)
+        elif sources := _marks(x):
+            seen.edges.update((source, name) for source in sources)
+        else:
+            seen.stem.add(name)
+
+    def after(name: str, out: Tensor) -> None:
+        outputs[name] = out
+        if name not in seen.pooled:
+            out.convolutions = {name}
+
+    hooks = []
+    for name, conv in convolutions(model).items():
+        hooks += [
+            conv.register_forward_pre_hook(lambda _, args, n=name: before(n, args[0])),
+            conv.register_forward_hook(lambda _, __, out, n=name: after(n, out)),
+        ]
+    weights = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    on_meta = {name: weight.detach().to("meta") for name, weight in weights.items()}
+    dtype = next(model.parameters()).dtype
+    x = torch.empty(tuple(input_shape), dtype=dtype, device="meta")
+    counter = FlopCounterMode(display=False)
+    try:
+        with _eval_mode(model), torch.no_grad(), counter, _Marks():
+            out = functional_call(model, on_meta, (x,))
+    except Exception as error:
+        raise ValueError(
+            f"{type(model).__name__} does not run on a tensor {tuple(input_shape)} "
+            f"({type(error).__name__}: {error}): give the input_shape that it takes, "
+            "or dynamize the part of it that takes one tensor, such as its backbone"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    ends = {id(tensor) for tensor in _tensors(out)}
+    seen.classifier.update(name for name, out in outputs.items() if id(out) in ends)
+    seen.macs = counter.get_total_flops() // 2
+    return seen
+
+
+def convolutions(model: nn.Module) -> dict[str, nn.Module]:
+    """All 2-D convolutions of a network, static and dynamic, by their names."""
+    kinds = nn.Conv2d | DyConv2d
+    return {n: m for n, m in model.named_modules() if isinstance(m, kinds)}
+
+
+def find_blocks(
+    model: nn.Module, seen: Trace, blocks: Patterns = None
+) -> dict[str, list[str]]:
+    """Find the blocks of a network, each with the row of convolutions that it runs.
+
+    Args:
+        model: The network.
+        seen: What :func:`trace` has seen of it.
+        blocks: Names of the modules to take instead, see :func:`matches`.
+
+    Raises:
+        ValueError: A module of ``blocks`` runs no convolutions in a row.
+    """
+    if blocks is not None:
+        names = [name for name, _ in model.named_modules() if matches(blocks, name)]
+        rows = {name: _row(name, seen) for name in names}
+        if rows and all(rows.values()):
+            return _sorted(rows, seen)
+        without = [name for name, row in rows.items() if not row]
+        raise ValueError(
+            f"blocks={blocks!r} must name modules that run convolutions in a row; "
+            + (f"{without} do not" if without else "no module has such a name")
+        )
+
+    homes: dict[str, str] = {}  # of each convolution: the smallest of its edges' homes
+    for edge in seen.edges:
+        home = _home(model, *edge)
+        for conv in edge:
+            if home is not None and len(home) >= len(homes.get(conv, "")):
+                homes[conv] = home
+    rows = {home: _row(home, seen) for home in homes.values()}
+    # Those that run no smaller block in their row; what is beside a row is no block.
+    found = {
+        home: row
+        for home, row in rows.items()
+        if row and all(homes[conv] == home for conv in row)
+    }
+    outermost = {
+        home: row
+        for home, row in found.items()
+        if not any(other != home and _inside(home, other) for other in found)
+    }
+    return _sorted(outermost, seen)
+
+
+def _sorted(rows: dict[str, list[str]], seen: Trace) -> dict[str, list[str]]:
+    """Blocks in the order they run."""
+    place = {name: i for i, name in enumerate(seen.runs)}
+    return dict(sorted(rows.items(), key=lambda item: place[item[1][0]]))
+
+
+def _home(model: nn.Module, first: str, second: str) -> str | None:
+    """The smallest module, containers aside, that holds two convolutions."""
+    path = []
+    for part, other in zip(first.split("."), second.split("."), strict=False):
+        if part != other:
+            break
+        path.append(part)
+    while isinstance(model.get_submodule(".".join(path)), CONTAINERS):
+        if not path:
+            return None
+        path.pop()
+    return ".".join(path)
+
+
+def _row(home: str, seen: Trace) -> list[str]:
+    """The longest row of convolutions inside a module, in the order they run."""
+    inside = [name for name in seen.runs if _inside(name, home)]
+    groups = {name: {name} for name in inside}
+    for first, second in seen.edges:
+        if first in groups and second in groups:
+            merged = groups[first] | groups[second]
+            groups.update(dict.fromkeys(merged, merged))
+    longest = max((len(group) for group in groups.values()), default=0)
+    return [name for name in inside if len(groups[name]) == longest > 1]
+
+
+def _inside(name: str, module: str) -> bool:
+    return not module or f"{name}.".startswith(f"{module}.")
+
+
+def matches(patterns: Patterns, name: str) -> bool:
+    """Whether a regular expression, or one of several, is the whole of a name."""
+    patterns = [patterns] if isinstance(patterns, str) else patterns or ()
+    return any(re.fullmatch(pattern, name) for pattern in patterns)
+
+
+def matches_inside(patterns: Patterns, name: str) -> bool:
+    """Whether patterns match a module by its name, or one that it is inside of."""
+    parts = name.split(".")
+    outer = (".".join(parts[:i]) for i in range(1, len(parts) + 1))
+    return any(matches(patterns, name) for name in outer)
+
+
+def reasons_to_stay(
+    model: nn.Module, seen: Trace, blocks: Mapping[str, list[str]],
+    include: Patterns, exclude: Patterns,
+) -> dict[str, str | None]:  # fmt: skip
+    """Why each static convolution stays static; None if it becomes dynamic."""
+    in_a_row = {conv for row in blocks.values() for conv in row}
+    shared = _shared(model)
+
+    def reason(name: str, conv: nn.Conv2d) -> str | None:
+        if problem := why_not_exact(conv):
+            return problem
+        runs = seen.runs.get(name, 0)
+        if name in shared or runs > 1:
+            return "shared between places"
+        if matches_inside(exclude, name):
+            return "excluded"
+        if include is not None:
+            return None if matches_inside(include, name) else "not included"
+        if not runs:
+            return "does not run"
+        if name in seen.pooled:
+            return "sees a pooled map"
+        if name in seen.stem:
+            return "sees the network's input"
+        if name in seen.classifier:
+            return "gives the network's output"
+        if name in in_a_row:
+            return None
+        beside = any(_inside(name, block) for block in blocks)
+        return "beside the row of its block" if beside else "outside of all blocks"
+
+    static = {n: c for n, c in convolutions(model).items() if isinstance(c, nn.Conv2d)}
+    return {name: reason(name, conv) for name, conv in static.items()}
+
+
+def why_not_exact(conv: nn.Conv2d) -> str | None:
+    """Why a DyConv2d cannot take the place of a convolution; None if it can."""
+    kind = type(conv)
+    if is_parametrized(conv) or "weight" not in conv._parameters:
+        return "computes its weight"
+    if (
+        kind.forward is not nn.Conv2d.forward
+        or kind._conv_forward is not nn.Conv2d._conv_forward
+        or "forward" in vars(conv)
+    ):
+        return f"{kind.__name__} has a forward of its own"
+    if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+        return f"padding={conv.padding!r}, padding_mode={conv.padding_mode!r}"
+    hooks = (conv._forward_pre_hooks, conv._forward_hooks, conv._backward_hooks)
+    return "has hooks" if any(hooks) else None
+
+
+def _shared(model: nn.Module) -> set[str]:
+    """Names of the convolutions that, or a weight of which, has several names."""
+    names: dict[int, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        for weight in module.parameters(recurse=False):
+            names.setdefault(id(weight), []).append(name)
+    return {n for several in names.values() if len(several) > 1 for n in several}
+
+
+@contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put modules in eval mode, and each back in its own."""
+    modes: Iterable = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

@@ -1,0 +1,143 @@
+"""Convolutions that look static from outside, and share the predictor of their block.
+
+The block's own code calls each with a feature map alone, so its coefficients come by
+another way: the first convolution of the block to run predicts for all of them, and
+each of the others fetches its part when it runs. Wherever the first is computed anew,
+so is the prediction: inside of a checkpoint, in the graph of an exporter.
+
+Shape legend: see :mod:`mmseg_dynet.ops.functional`.
+"""
+
+import threading
+
+import torch
+from torch import Tensor, nn
+
+try:
+    from torch.compiler import is_compiling
+except ImportError:  # torch before 2.3
+    from torch._dynamo import is_compiling
+
+from mmseg_dynet.ops import CoefficientPredictor, DyConv2d, bank_around
+
+
+class DynamizedConv2d(DyConv2d):
+    """A :class:`DyConv2d` in the place of an :class:`nn.Conv2d`.
+
+    Args:
+        conv: The convolution to take geometry, bias, dtype, device and mode from.
+        num_kernels: K, the fixed kernels each output channel owns (the paper's g_t).
+        from_static: Whether coefficients of 1/2 fuse the bank to the kernel of
+            ``conv``, and to those of a static state dict that is loaded later. If
+            not, the bank is initialised as DyConv2d does it, and static weights are
+            refused.
+        own_predictor: Whether the layer predicts from its own input.
+    """
+
+    from_static = False
+
+    def __init__(
+        self, conv: nn.Conv2d, num_kernels: int, from_static: bool, own_predictor: bool
+    ) -> None:
+        with torch.device(conv.weight.device):
+            super().__init__(
+                conv.in_channels,
+                conv.out_channels,
+                conv.kernel_size,
+                conv.stride,
+                conv.padding,
+                conv.dilation,
+                conv.groups,
+                bias=False,
+                num_kernels=num_kernels,
+                own_predictor=own_predictor,
+            )
+        self.to(conv.weight.dtype)
+        self.bias = conv.bias
+        self.weight.requires_grad_(conv.weight.requires_grad)
+        self.train(conv.training)
+        self.from_static = from_static
+        if from_static:
+            self.weight.data.copy_(bank_around(conv.weight.data, num_kernels))
+
+    def init_weights(self) -> None:
+        """Initialise as DyConv2d does, unless the bank holds a given kernel."""
+        if not self.from_static:
+            super().init_weights()
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        kernel = state_dict.get(f"{prefix}weight")
+        if kernel is not None and kernel.ndim == 4:
+            if not self.from_static:
+                raise ValueError(
+                    f"{prefix}weight {tuple(kernel.shape)} is the kernel of a static "
+                    "convolution, and this one is dynamic: set from_static=True to "
+                    "start from static weights, or give none"
+                )
+            bank = bank_around(kernel, self.num_kernels)
+            state_dict[f"{prefix}weight"] = bank
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class BlockPrediction:
+    """What a block's predictor predicts, until each convolution has taken its part.
+
+    Each thread has its own. Nothing is left once the last convolution has run.
+
+    Args:
+        predictor: The predictor of the block, which is registered there.
+    """
+
+    def __init__(self, predictor: CoefficientPredictor) -> None:
+        self.predictor = predictor
+        self.waiting: dict[int, tuple[bool, dict[int, Tensor]]] = {}
+
+    def take(self, index: int, x: Tensor) -> Tensor:
+        """The coefficients (B, O, K) of a convolution whose input is x (B, C, H, W).
+
+        Raises:
+            RuntimeError: The first convolution of the block has not run before, or has
+                run without gradients where this one needs them.
+        """
+        thread = 0 if is_compiling() else threading.get_ident()
+        if index == 0:
+            self.waiting.pop(thread, None)  # of a forward pass that has failed
+            parts = dict(enumerate(self.predictor(x)))
+            self.waiting[thread] = torch.is_grad_enabled(), parts
+        with_grad, parts = self.waiting.get(thread, (False, {}))
+        if index not in parts or torch.is_grad_enabled() > with_grad:
+            raise RuntimeError(
+                "the first convolution of a dynamic block, which predicts for the "
+                "others, has not run before them in the same checkpoint: name smaller "
+                "blocks by dynamize(blocks=...), or checkpoint whole blocks"
+            )
+        part = parts.pop(index)
+        if not parts:
+            del self.waiting[thread]
+        return part
+
+    def __getstate__(self) -> dict:
+        """Copies and pickles hold no coefficients."""
+        return {"predictor": self.predictor, "waiting": {}}
+
+
+class Share(nn.Module):
+    """A block's predictor, as one of its convolutions sees it. It has no parameters.
+
+    Args:
+        prediction: Of the block.
+        index: Of the convolution among those of the block, in the order they run.
+    """
+
+    def __init__(self, prediction: BlockPrediction, index: int) -> None:
+        super().__init__()
+        self.prediction = prediction
+        self.index = index
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        """Map the convolution's input (B, C, H, W) to its coefficients (B, O, K)."""
+        return (self.prediction.take(self.index, x),)
+
+    def extra_repr(self) -> str:
+        """The place of the convolution in its block."""
+        return f"{self.index + 1} of {len(self.prediction.predictor.out_channels)}"
