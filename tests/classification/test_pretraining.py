@@ -41,7 +41,7 @@ class Transfer:
     Attributes:
         source: Network of the ImageNet config.
         target: Name of the segmentation network's config.
-        dropped: How the weights begin that only the classifier has.
+        dropped: Prefix of the weights that only the classifier has.
         source_options: Overrides of the ImageNet config.
         target_options: Overrides of the segmentation network's.
     """
@@ -293,10 +293,10 @@ def load_block(code: str, path: Path):
 
 
 def streets_run(root: Path) -> list[str]:
-    """Options of one step on small streets, which changes norms' statistics alone."""
-    crop = ["train_dataloader.dataset.pipeline.5.scale=(256,128)",
-            "train_dataloader.dataset.pipeline.6.crop_size=(64,128)",
-            "val_dataloader.dataset.pipeline.2.scale=(256,128)",
+    """Options of one step on small streets, which changes norms' statistics only."""
+    crop = ["train_dataloader.dataset.pipeline.2.scale=(256,128)",
+            "train_dataloader.dataset.pipeline.3.crop_size=(64,128)",
+            "val_dataloader.dataset.pipeline.1.scale=(256,128)",
             "model.data_preprocessor.size=(64,128)"]  # fmt: skip
     schedule = ["train_cfg.max_iters=1", "optim_wrapper.optimizer.lr=0.0",
                 "param_scheduler=[]"]  # fmt: skip
