@@ -50,7 +50,7 @@ def input_size(cfg: Config) -> tuple[int, int]:
     Raises:
         ValueError: The config does not say.
     """
-    size = cfg.model.get("data_preprocessor", {}).get("size")
+    size = (cfg.model.get("data_preprocessor") or {}).get("size")
     if size is None:
         raise ValueError(
             "the config has no model.data_preprocessor.size to take the input size "
@@ -59,10 +59,15 @@ def input_size(cfg: Config) -> tuple[int, int]:
     return tuple(size)
 
 
+def input_channels(cfg: Config) -> int:
+    """The channels of the images that a config's backbone takes, 3 by default."""
+    return (cfg.model.get("backbone") or {}).get("in_channels", 3)
+
+
 def windows_shape(
     cfg: Config, image_size: tuple[int, int]
 ) -> tuple[int, int, int, int]:
-    """The shape (N, 3, H, W) of what a segmentor sees of an image in a test.
+    """The shape (N, C, H, W) of what a segmentor sees of an image in a test.
 
     That is N windows, one after the other, which overlap where ``model.test_cfg``
     slides (``EncoderDecoder.slide_inference`` of the host), and else the image, N = 1.
@@ -73,11 +78,11 @@ def windows_shape(
     """
     test_cfg = cfg.model.get("test_cfg") or {}
     if test_cfg.get("mode") != "slide":
-        return (1, 3, *image_size)
+        return (1, input_channels(cfg), *image_size)
     count, window = 1, []
     for size, crop, stride in zip(
         image_size, test_cfg["crop_size"], test_cfg["stride"], strict=True
     ):
         count *= max(ceil((size - crop) / stride), 0) + 1
         window.append(min(size, crop))
-    return (count, 3, *window)
+    return (count, input_channels(cfg), *window)

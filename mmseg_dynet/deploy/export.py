@@ -1,17 +1,17 @@
-"""Export whole segmentors to ONNX and to ``torch.export``, and hold them to PyTorch.
+"""Export whole segmentors to ONNX and to ``torch.export``, and compare them.
 
-An exported file takes pictures as they are and gives logits of their size; it needs
-neither this package nor the host. Batch norms are folded, auxiliary heads left out. A
-picture is taken whole, also where the segmentor's ``test_cfg`` has windows.
+An exported file maps images as they are to logits of their size; it needs neither this
+package nor the host. Batch norms are folded, auxiliary heads left out. An image is
+taken whole, also where the segmentor's ``test_cfg`` has windows.
 
-    input   images  (B, 3, H, W), uint8, RGB
+    input   images  (B, C, H, W), uint8; RGB, or for C other than 3 as the host reads it
     output  logits  (B, N, H, W), float32
 
-In ONNX a convolution's number of groups is a constant, so that one with B * G groups
-holds for one B only. Where B may vary, a dynamic network runs inside of a loop over the
-images, for each of which a dynamic convolution is a plain one.
+In ONNX the number of groups of a convolution is a constant, so one with B * G groups
+fixes B. Where B may vary, a dynamic network runs in a loop over the images, for each of
+which a dynamic convolution is a plain one.
 
-Legend: B images, N classes, H and W pixels.
+Legend: B images, C channels, N logits per pixel, H and W pixels.
 """
 
 import json
@@ -36,7 +36,7 @@ from mmseg_dynet.models.blocks.inverted_residual import SamePadding
 from mmseg_dynet.ops import DyConv2d
 
 from .fold_bn import fold_bn
-from .replace import replace_modules
+from .optimize import replace_modules
 
 try:
     from torch._higher_order_ops.scan import scan
@@ -54,7 +54,7 @@ _VARYING = {0: "batch", 2: "height", 3: "width"}
 
 def export_onnx(
     model: nn.Module,
-    shape: tuple[int, int],
+    shape: tuple[int, int, int],
     path: Path,
     dynamic_shape: bool = False,
     metadata: Mapping[str, Any] | None = None,
@@ -63,18 +63,17 @@ def export_onnx(
 
     Args:
         model: A segmentor of MMSegmentation. It is left as it is.
-        shape: (H, W) of the images, in pixels.
-        path: The file to write, one for graph and weights (less than 2 GB). Its folder
+        shape: (C, H, W) of the images.
+        path: The file to write, for graph and weights (less than 2 GB). Its folder
             exists.
-        dynamic_shape: Whether B, H and W may vary: ``shape`` is then an example. Else
-            the file takes one image of this shape.
-        metadata: What ONNX's ``metadata_props`` are to hold, each value as JSON.
+        dynamic_shape: Whether B, H and W may vary: ``shape`` is then an example.
+            Otherwise the file takes one image of this shape.
+        metadata: Values for ONNX's ``metadata_props``, which are stored as JSON.
 
     Raises:
-        ValueError: The network does not run on images of this shape, gives one logit
-            for two classes, or pads its images for a test.
+        ValueError: The network does not run on images of this shape.
     """
-    # A dependency of onnxscript; without the extra, programs are exported still.
+    # Depends on onnxscript, of the "deploy" extra; export_program works without.
     import onnx_ir
     from onnx_ir.passes import common
 
@@ -91,7 +90,7 @@ def export_onnx(
             dynamic_shapes=(_VARYING,) if dynamic_shape else None,
             verbose=False,
         )
-    # The exporter leaves Python's stack trace at every node, up to half of the file.
+    # The exporter stores Python's stack trace with every node, up to half of the file.
     common.ClearMetadataAndDocStringPass()(onnx_program.model)
     common.RemoveUnusedNodesPass()(onnx_program.model)
     onnx_program.model.metadata_props.update(_as_json(metadata))
@@ -101,7 +100,7 @@ def export_onnx(
 
 def export_program(
     model: nn.Module,
-    shape: tuple[int, int],
+    shape: tuple[int, int, int],
     path: Path,
     dynamic_shape: bool = False,
     metadata: Mapping[str, Any] | None = None,
@@ -117,97 +116,83 @@ def export_program(
         torch.export.save(program, partial, extra_files=_as_json(metadata))
 
 
-@torch.no_grad()
-def onnx_difference(model: nn.Module, path: Path, images: Tensor) -> float:
-    """Run an ONNX file, and the segmentor that it was exported from, on a CPU.
-
-    Args:
-        model: The segmentor.
-        path: What :func:`export_onnx` has written.
-        images: (B, 3, H, W), uint8, RGB.
-
-    Returns:
-        The largest absolute difference of a logit.
-    """
-    import onnxruntime
+def run_onnx(path: Path, images: Tensor) -> Tensor:
+    """Map images (B, C, H, W), uint8, to logits with an ONNX file, on the CPU."""
+    import onnxruntime  # of the "deploy" extra
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (logits,) = session.run([OUTPUT], {INPUT: images.numpy()})
-    return _difference(model, torch.from_numpy(logits), images)
+    return torch.from_numpy(logits)
+
+
+def run_program(path: Path, images: Tensor) -> Tensor:
+    """Map images (B, C, H, W), uint8, to logits with a file of torch.export."""
+    return torch.export.load(path).module()(images)
 
 
 @torch.no_grad()
-def program_difference(model: nn.Module, path: Path, images: Tensor) -> float:
-    """:func:`onnx_difference` of what :func:`export_program` has written."""
-    logits = torch.export.load(path).module()(images)
-    return _difference(model, logits, images)
-
-
-@contextmanager
-def _resizing_without_advice() -> Iterator[None]:
-    """Keep the host's ``resize`` from comparing sizes: a graph would hold for these."""
-    before = resize.__defaults__  # the last is that of ``warning``
-    resize.__defaults__ = (*before[:-1], False)
-    try:
-        yield
-    finally:
-        resize.__defaults__ = before
-
-
-@_resizing_without_advice()
-def _difference(model: nn.Module, logits: Tensor, images: Tensor) -> float:
-    expected = PictureSegmentor(deepcopy(model).eval())(images)
-    return (logits - expected).abs().max().item()
-
-
-class PictureSegmentor(nn.Module):
-    """A segmentor from pictures as they are to logits of their size.
+def run_segmentor(model: nn.Module, images: Tensor) -> Tensor:
+    """Map images to logits with a segmentor as a file exported from it does.
 
     Args:
-        segmentor: A segmentor of MMSegmentation, whose data preprocessor says how
-            pictures are normalised.
+        model: A segmentor of MMSegmentation on the CPU. It is left as it is.
+        images: (B, C, H, W), uint8.
+    """
+    with _resizing_without_advice():
+        return ImageSegmentor(deepcopy(model).eval())(images)
 
-    Raises:
-        ValueError: It gives one logit for two classes, or its preprocessor pads images
-            for a test.
+
+class ImageSegmentor(nn.Module):
+    """A segmentor from images as they are to logits of their size.
+
+    Args:
+        segmentor: A segmentor of MMSegmentation, whose data preprocessor normalises
+            images and may pad them.
     """
 
     def __init__(self, segmentor: nn.Module) -> None:
         super().__init__()
         self.segmentor = segmentor
         preprocessor = segmentor.data_preprocessor
-        if segmentor.out_channels == 1:
-            raise ValueError(
-                "out_channels=1: the segmentor tells its two classes by a threshold, "
-                "and whoever reads a file expects a logit a class: train it with "
-                "num_classes=2 and without out_channels"
-            )
-        if test_cfg := getattr(preprocessor, "test_cfg", None):
-            raise ValueError(
-                f"data_preprocessor.test_cfg={test_cfg} pads images, which a file does "
-                "not: add --cfg-options model.data_preprocessor.test_cfg=None if the "
-                "network does without"
-            )
-        # The host reads pictures as BGR, which its preprocessors turn round or not.
+        # The host reads images as BGR, which its preprocessors may turn into RGB.
         self.takes_rgb = getattr(preprocessor, "_channel_conversion", False)
         self.normalises = getattr(preprocessor, "_enable_normalize", False)
+        self.padding = getattr(preprocessor, "test_cfg", None) or {}
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map RGB images (B, 3, H, W), 0 .. 255, to logits (B, N, H, W)."""
-        x = (images if self.takes_rgb else images.flip(1)).float()
+        """Map images (B, C, H, W), 0 .. 255, to logits (B, N, H, W)."""
+        height, width = images.shape[2:]
+        if images.shape[1] == 3 and not self.takes_rgb:
+            images = images.flip(1)
+        x = images.float()
         if self.normalises:
             preprocessor = self.segmentor.data_preprocessor
             x = (x - preprocessor.mean) / preprocessor.std
-        return F.interpolate(
+        if self.padding:
+            x = self._pad(x)
+        logits = F.interpolate(
             self.segmentor(x),
-            images.shape[2:],
+            x.shape[2:],
             mode="bilinear",
             align_corners=self.segmentor.align_corners,
         )
+        return logits[..., :height, :width]
+
+    def _pad(self, x: Tensor) -> Tensor:
+        """Pad at the right and the bottom, as the host does in a test."""
+        if (divisor := self.padding.get("size_divisor")) is not None:
+            bottom, right = (-side % divisor for side in x.shape[2:])
+        else:
+            bottom, right = (
+                torch.sym_max(size - side, 0)
+                for size, side in zip(self.padding["size"], x.shape[2:], strict=True)
+            )
+        value = self.segmentor.data_preprocessor.pad_val
+        return F.pad(x, (0, right, 0, bottom), value=value)
 
 
 class ImageByImage(nn.Module):
-    """A network in a loop over the images of a batch, which exports as one.
+    """A network in a loop over the images of a batch, which is exported as a loop.
 
     Args:
         network: Maps (1, ...) to (1, ...).
@@ -231,8 +216,8 @@ class ImageByImage(nn.Module):
 class MatmulPool(nn.Module):
     """:class:`nn.AdaptiveAvgPool2d` as two matrix products.
 
-    Its windows are computed from the input's size when it runs; the exporters would fix
-    them at the size of the example.
+    Its windows are computed from the size of the input at run time; the exporters would
+    fix them at the size of the example.
 
     Args:
         pool: The layer to take the output size from.
@@ -275,36 +260,42 @@ class _SamePaddedConv(nn.Module):
         return nn.Conv2d.forward(self.conv, self.padding(x))
 
 
+@contextmanager
+def _resizing_without_advice() -> Iterator[None]:
+    """Keep the host's ``resize`` from comparing sizes, which would fix them."""
+    before = resize.__defaults__  # the last is that of ``warning``
+    resize.__defaults__ = (*before[:-1], False)
+    try:
+        yield
+    finally:
+        resize.__defaults__ = before
+
+
 @_resizing_without_advice()
 def _trace(
-    model: nn.Module, shape: tuple[int, int], dynamic_shape: bool
+    model: nn.Module, shape: tuple[int, int, int], dynamic_shape: bool
 ) -> ExportedProgram:
     segmentor = fold_bn(model).cpu().requires_grad_(False)
     segmentor.auxiliary_head = None
     replace_modules(segmentor, nn.AdaptiveAvgPool2d, MatmulPool)
     replace_modules(segmentor, Conv2dAdaptivePadding, _SamePaddedConv)
-    network = PictureSegmentor(segmentor)
+    network = ImageSegmentor(segmentor)
     # An example of one image would fix the number of images.
-    images = torch.zeros(2 if dynamic_shape else 1, 3, *shape, dtype=torch.uint8)
-    _check_runs(network, images[:1])
+    images = torch.zeros(2 if dynamic_shape else 1, *shape, dtype=torch.uint8)
+    try:
+        with torch.no_grad():
+            network(images[:1])
+    except RuntimeError as error:  # the exporters' would be pages long
+        raise ValueError(
+            f"the network does not run on an image of {'x'.join(map(str, shape))} "
+            f"(channels, height, width): {error}"
+        ) from error
     if not dynamic_shape:
         return torch.export.export(network, (images,))
     if any(isinstance(module, DyConv2d) for module in segmentor.modules()):
         network = ImageByImage(network)
     varying = dict.fromkeys(_VARYING, Dim.DYNAMIC)
     return torch.export.export(network, (images,), dynamic_shapes=(varying,))
-
-
-@torch.no_grad()
-def _check_runs(network: nn.Module, images: Tensor) -> None:
-    try:
-        network(images)
-    except RuntimeError as error:
-        height, width = images.shape[2:]
-        raise ValueError(
-            f"the network does not run on an image of {height}x{width} pixels "
-            f"({error}): give the shape that it trains on"
-        ) from error
 
 
 def _spell_out_sums(program: GraphModule) -> None:

@@ -1,5 +1,7 @@
 """One call from a trained network to one that is fast on a CPU."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -7,22 +9,21 @@ from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
 from .fold_bn import fold_bn
 from .int8 import Int8DyConv2d, Int8Linear
-from .replace import replace_modules
 
 
 def optimize_for_inference(model: nn.Module, int8: bool = False) -> nn.Module:
-    """Return a copy of a network that computes the same, faster, one image at a time.
+    """Return a copy of a network that computes the same, faster, for single images.
 
-    Batch norms are folded, convolutions and banks laid out in channels_last (give the
-    network inputs of that format), and the matrices of predictors by columns, which
-    a product with a single vector reads from end to end. A static network is treated
-    alike, so the two compare.
+    Batch norms are folded, convolutions and banks stored in channels_last (give the
+    network inputs of that format), and the matrices of predictors by columns, which a
+    product with a single vector reads in order. A static network is treated alike, so
+    the two compare.
 
     Args:
         model: Any network. It is left as it is.
-        int8: Whether to store banks and the matrices of predictors with eight bits a
+        int8: Whether to store banks and the matrices of predictors with eight bits per
             weight (:mod:`mmseg_dynet.deploy.int8`): a quarter of the memory, at an
-            accuracy to be checked. Without, outputs agree to rounding.
+            accuracy to be checked. Without, outputs are equal up to rounding.
     """
     model = fold_bn(model).to(memory_format=torch.channels_last)
     predictors = [m for m in model.modules() if isinstance(m, CoefficientPredictor)]
@@ -36,3 +37,13 @@ def optimize_for_inference(model: nn.Module, int8: bool = False) -> nn.Module:
                 linear.weight.data = linear.weight.data.t().contiguous().t()
     model.eval()  # what is new as well
     return model
+
+
+def replace_modules(
+    model: nn.Module, kind: type[nn.Module], make: Callable[[nn.Module], nn.Module]
+) -> None:
+    """Put ``make(module)`` in the place of every module of a kind inside ``model``."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, kind):
+                setattr(parent, name, make(child))

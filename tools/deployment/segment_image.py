@@ -12,6 +12,8 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
+MODES = {1: "L", 3: "RGB"}  # Pillow's, by the number of channels
+
 
 def parse_args():
     parser = ArgumentParser(description=__doc__)
@@ -36,35 +38,42 @@ def parse_args():
 
 
 def load_model(path):
-    """Load a session, and the classes and palette that it was exported with."""
+    """Load a session, and the classes, palette and threshold of its metadata."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    metadata = session.get_modelmeta().custom_metadata_map
-    if not {"classes", "palette"} <= metadata.keys():
+    texts = session.get_modelmeta().custom_metadata_map
+    if not {"classes", "palette"} <= texts.keys():
         raise ValueError(
             f"{path} names no classes and palette: export it with "
             "tools/deployment/export.py"
         )
-    return session, json.loads(metadata["classes"]), json.loads(metadata["palette"])
+    return session, {key: json.loads(text) for key, text in texts.items()}
 
 
-def segment(session, image):
+def segment(session, image, threshold):
     """Class of each pixel of an RGB image, (H, W), int."""
-    height, width = session.get_inputs()[0].shape[2:]
-    fitting = image
-    if isinstance(height, int):  # else a name: the size may vary
-        fitting = image.resize((width, height), Image.Resampling.BILINEAR)
-    pixels = np.asarray(fitting).transpose(2, 0, 1)[None]  # (1, 3, H, W)
+    _, channels, height, width = session.get_inputs()[0].shape
+    if channels not in MODES:
+        raise ValueError(f"the model takes {channels} channels, not one of {[*MODES]}")
+    fitting = image.convert(MODES[channels])
+    if isinstance(height, int):  # otherwise a name: the size may vary
+        fitting = fitting.resize((width, height), Image.Resampling.BILINEAR)
+    pixels = np.atleast_3d(fitting).transpose(2, 0, 1)[None]  # (1, C, H, W)
     (logits,) = session.run(["logits"], {"images": pixels})
-    labels = Image.fromarray(logits[0].argmax(0).astype(np.int32))
+    if logits.shape[1] == 1:  # one logit, that of the second class
+        labels = np.exp(-np.logaddexp(0, -logits[0, 0])) > threshold  # its sigmoid
+    else:
+        labels = logits[0].argmax(0)
+    labels = Image.fromarray(labels.astype(np.int32))
     return np.asarray(labels.resize(image.size, Image.Resampling.NEAREST))
 
 
 def main():
     args = parse_args()
-    session, classes, palette = load_model(args.model)
+    session, metadata = load_model(args.model)
     image = ImageOps.exif_transpose(Image.open(args.image)).convert("RGB")
-    labels = segment(session, image)
+    labels = segment(session, image, metadata.get("threshold"))
 
+    classes, palette = metadata["classes"], metadata["palette"]
     mask = Image.fromarray(np.array(palette, dtype=np.uint8)[labels])
     partial = args.out.with_name(f".{args.out.stem}.{os.getpid()}.partial.png")
     Image.blend(image, mask, args.opacity).save(partial)

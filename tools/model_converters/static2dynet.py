@@ -15,8 +15,8 @@ from mmseg_dynet.engine.checkpoint import load_from_file, weights_of
 from mmseg_dynet.files import replacing
 from mmseg_dynet.models.from_static import Conversion, to_dynamic
 
-# What of a checkpoint's meta does not depend on the network: the classes that a
-# segmentor knows, as MMSegmentation 1.x and 0.x write them.
+# Entries of a checkpoint's meta that do not depend on the network: its classes, as
+# MMSegmentation 1.x and 0.x write them.
 META = ("dataset_meta", "CLASSES", "PALETTE")
 
 
@@ -34,20 +34,20 @@ def parse_args() -> argparse.Namespace:
         type=int,
         default=6,
         metavar="K",
-        help="fixed kernels an output channel owns, the paper's g_t (default: 6)",
+        help="fixed kernels per output channel, the paper's g_t (default: 6)",
     )
     parser.add_argument(
         "--noise",
         type=float,
         default=1.0,
-        help="how far the kernels lie apart (default: 1, as far as drawn ones)",
+        help="how much the kernels differ (default: 1, as much as random ones)",
     )
     parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
     return parser.parse_args()
 
 
 def describe(conversion: Conversion) -> PrettyTable:
-    """Say what was read and what became of it."""
+    """Summarise what was read and what was made of it."""
     heads = sorted({name.split(".")[0] for name in conversion.passed})
     weights = conversion.state_dict
     banks = [weight for weight in weights.values() if weight.ndim == 5]
@@ -62,13 +62,13 @@ def describe(conversion: Conversion) -> PrettyTable:
 
 
 def as_option(backbone: dict) -> str:
-    """Write a backbone as it stands in a config."""
+    """Write a backbone as in a config."""
     options = ", ".join(f"{key}={value!r}" for key, value in backbone.items())
     return f"backbone=dict({options})"
 
 
 def main() -> None:
-    """Convert, or say what is wrong with the checkpoint."""
+    """Convert, or exit with what is wrong with the checkpoint."""
     args = parse_args()
     try:
         checkpoint = load_from_file(args.checkpoint, "cpu")
@@ -81,7 +81,7 @@ def main() -> None:
             state_dict=conversion.state_dict,
         )
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        # A file that is open, since PyTorch writes a path's name into it.
+        # An open file: PyTorch would store the name of a path.
         with replacing(args.out) as partial, partial.open("wb") as file:
             torch.save(content, file)
     except (OSError, ValueError) as error:
@@ -89,7 +89,7 @@ def main() -> None:
     print(describe(conversion))
     print(as_option(conversion.backbone))
     if conversion.mmpretrain_backbone:
-        print("or, if it is mmpretrain's, which no weight tells from MMSegmentation's:")
+        print("or, if the weights are mmpretrain's, which have the same names:")
         print(as_option(conversion.mmpretrain_backbone))
 
 

@@ -1,0 +1,266 @@
+"""Count, time and compare networks through the tools."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import pseudo_collate
+from mmseg.registry import DATASETS
+from PIL import Image
+from torch import nn
+
+from mmseg_dynet.apis import build_model
+from mmseg_dynet.cli import load_config
+from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
+
+ROOT = Path(__file__).parents[2]
+BINARY = {
+    "model.decode_head.num_classes": 2,
+    "model.decode_head.out_channels": 1,
+    "model.decode_head.threshold": 0.3,
+    "model.decode_head.loss_decode.use_sigmoid": True,
+}
+
+
+def read(path) -> dict:
+    return json.loads(path.read_text())
+
+
+def test_get_flops(run_tool, write_config, tmp_path):
+    configs = write_config("dy-"), write_config("")
+    record = tmp_path / "flops.json"
+    printed = run_tool("analysis_tools/get_flops.py", configs[0], "--vs", configs[1],
+                       "--shape", 64, 128, "--json", record)  # fmt: skip
+    report = read(record)
+    dynamic, static = (report["configs"][path.stem] for path in configs)
+    # K = 6 times the dynamic weights, and C * C/4 + C/4 * 2 * O * 6 per block.
+    blocks = [(64, 8), (8, 8), (8, 16), (16, 16), (16, 32), (32, 32), (32, 64),
+              (64, 64)]  # fmt: skip
+    assert dynamic["fusion"] == sum(6 * 9 * (c * o + o * o) for c, o in blocks)
+    assert dynamic["prediction"] == sum(
+        c * (c // 4) + c // 4 * 2 * o * 6 for c, o in blocks
+    )
+    # FCN head at 1/16: two 3x3 convolutions, one over the concatenation, a classifier.
+    head = (4 * 8) * (9 * (128 * 8 + 8 * 8 + 136 * 8) + 8 * 19)
+    assert static["head"] == head
+    assert static["backbone"] == static["convolution"] == static["macs"] - head
+    assert dynamic["backbone"] == (
+        dynamic["convolution"] + dynamic["fusion"] + dynamic["prediction"]
+    )
+    for part in ("macs", "backbone"):
+        assert f"{100 * (1 - dynamic[part] / static[part]):.2f}" in printed
+    assert f"| backbone | {static['backbone'] / 1e9:.3f} " in " ".join(printed.split())
+
+
+@pytest.mark.parametrize("channels", (1, 4))
+def test_images_of_other_channels(channels, run_tool, write_config, tmp_path):
+    config = write_config("dy-", **{"model.backbone.in_channels": channels})
+    run_tool("analysis_tools/get_flops.py", config, "--json", tmp_path / "flops.json")
+    counts = read(tmp_path / "flops.json")
+    assert counts["shape"] == [1, channels, 128, 256]
+    run_tool("analysis_tools/benchmark.py", config, "--repeats", 2, "--warmup", 0,
+             "--json", tmp_path / "record.json")  # fmt: skip
+    assert read(tmp_path / "record.json")["shape"] == [1, channels, 128, 256]
+
+
+def test_benchmark_of_inference(run_tool, write_config, tmp_path):
+    dynamic, static = write_config("dy-"), write_config("")
+    record, plot = tmp_path / "out/record.json", tmp_path / "out/sweep.png"
+    printed = run_tool("analysis_tools/benchmark.py", dynamic, "--vs", static,
+                       "--shape", 32, 64, 64, 64, "--repeats", 2, "--int8",
+                       "--json", record, "--plot", plot)  # fmt: skip
+    run_tool("analysis_tools/get_flops.py", dynamic, "--vs", static, "--shape", 32, 64,
+             "--json", tmp_path / "flops.json")  # fmt: skip
+    saved = read(tmp_path / "flops.json")["reduction_percent"]
+    first, second = read(record)
+    assert [first["shape"], second["shape"]] == [[1, 3, 32, 64], [1, 3, 64, 64]]
+    assert first["mac_ratio"] == pytest.approx(1 / (1 - saved / 100))
+    assert first["ratio"] == first["static_ms"] / first["dynamic_ms"]
+    assert first["mac_ratio_reached"] == first["ratio"] / first["mac_ratio"]
+    assert 0 < first["prediction_share"] + first["fusion_share"] < 1
+    assert first["machine"] in printed
+    assert "dy-tiny.py" in first["command"]
+    with Image.open(plot) as picture:
+        assert picture.size[0] > 500
+
+
+def test_benchmark_of_networks_of_the_paper(run_tool, tmp_path):
+    path = tmp_path / "record.json"
+    run_tool("analysis_tools/benchmark.py", "Dy-ResNet18", "--vs", "ResNet18",
+             "--repeats", 2, "--warmup", 0, "--json", path)  # fmt: skip
+    record = read(path)
+    assert record["shape"] == [1, 3, 224, 224]
+    assert record["mac_ratio"] == pytest.approx(3.05, abs=0.01)
+    with pytest.raises(FileNotFoundError, match="no config file at Dy-ResNet19"):
+        run_tool("analysis_tools/benchmark.py", "Dy-ResNet19")
+
+
+@pytest.mark.recent_torch
+def test_benchmark_in_onnxruntime(run_tool, write_config, tmp_path):
+    path = tmp_path / "record.json"
+    run_tool("analysis_tools/benchmark.py", write_config("dy-"), "--repeats", 2,
+             "--backend", "onnxruntime", "--json", path)  # fmt: skip
+    assert read(path)["dynamic_ms"] > 0
+
+
+def test_benchmark_of_training(run_tool, write_config, tmp_path):
+    run_tool("analysis_tools/benchmark.py", write_config("dy-", **BINARY), "--train",
+             "--shape", 64, 64, "--batch", 2, "--repeats", 2, "--warmup", 1, "--amp",
+             "--json", tmp_path / "record.json")  # fmt: skip
+    record = read(tmp_path / "record.json")
+    first, third = record["dynamic_quartiles_ms"]
+    assert first <= record["dynamic_ms"] <= third
+    assert record["dynamic_peak_mb"] > 100
+
+
+def test_benchmark_refuses_options_that_it_would_ignore(run_tool, capsys):
+    with pytest.raises(SystemExit):
+        run_tool("analysis_tools/benchmark.py", "ResNet50", "--backend", "onnxruntime")
+    assert "leave out --train, --batch, --int8" in capsys.readouterr().err
+
+
+def test_implementations_are_timed_side_by_side(tmp_path, monkeypatch, capsys):
+    path = str(ROOT / "tools/analysis_tools/benchmark_implementations.py")
+    main = runpy.run_path(path, run_name="tool")["main"]
+    layer = (2, 8, 8, 1, 4, 4, 1)
+    monkeypatch.setitem(main.__globals__, "LAYERS", (layer,))
+    monkeypatch.setattr(
+        sys, "argv", [path, "--repeats", "1", "--json", str(tmp_path / "rows.json")]
+    )
+    main()
+    rows = read(tmp_path / "rows.json")["rows"]
+    assert [(row["format"], row["train"]) for row in rows] == [
+        ("contiguous", False), ("contiguous", True),
+        ("channels_last", False), ("channels_last", True),
+    ]  # fmt: skip
+    for row in rows:
+        assert row["layer"] == list(layer)
+        assert row["chosen"] == "matmul"
+        assert all(row[f"{side}_ms"] > 0 for side in ("static", "grouped", "matmul"))
+
+
+def test_compare(run_tool, write_config, save_weights, tmp_path):
+    configs = write_config(""), write_config("dy-")
+    weights = [save_weights(config) for config in configs]
+    printed = run_tool(
+        "analysis_tools/compare.py", *configs, "--checkpoints", *weights,
+        "--repeats", 1, "--picture", "out/demo.png", "--num-images", 2,
+        "--json", tmp_path / "table.json",
+    )  # fmt: skip
+    table = read(tmp_path / "table.json")
+    assert list(table) == ["tiny", "dy-tiny"]
+    assert table["dy-tiny"]["macs"] < 0.6 * table["tiny"]["macs"]
+    for row in table.values():
+        assert row["latency_ms"] > 0
+        assert row["macs"] == row["backbone"] + row["head"]
+        assert f"{row['metrics']['mIoU']:.2f} |" in printed
+    with Image.open(tmp_path / "out/demo.png") as picture:
+        width, height = picture.size
+    assert width > height > 200
+
+
+def test_compare_a_binary_head_by_dice(run_tool, write_config, save_weights, tmp_path):
+    """One logit, which the host turns into labels of type float, and no mIoU."""
+    config = write_config(
+        "dy-",
+        **BINARY,
+        **{
+            "model.backbone.in_channels": 1,
+            "model.data_preprocessor.mean": [120.0],
+            "model.data_preprocessor.std": [60.0],
+            "test_pipeline.0.color_type": "grayscale",
+            "test_dataloader.dataset.pipeline.0.color_type": "grayscale",
+            "test_dataloader.dataset.metainfo": dict(
+                classes=("road", "sidewalk"), palette=[(128, 64, 128), (244, 35, 232)]
+            ),
+            "test_evaluator.iou_metrics": ["mDice"],
+        },
+    )
+    printed = run_tool(
+        "analysis_tools/compare.py", config, "--checkpoints", save_weights(config),
+        "--repeats", 1, "--picture", "demo.png", "--num-images", 1,
+        "--json", tmp_path / "table.json",
+    )  # fmt: skip
+    metrics = read(tmp_path / "table.json")["dy-tiny"]["metrics"]
+    assert f"| mDice | {metrics['mDice']:.2f} |" in " ".join(printed.split())
+    assert (tmp_path / "demo.png").is_file()
+
+
+def test_compare_names_two_checkpoints_of_one_config(
+    run_tool, write_config, save_weights, tmp_path
+):
+    config = write_config("dy-")
+    weights = save_weights(config)
+    other = weights.with_name("other.pth")
+    other.write_bytes(weights.read_bytes())
+    run_tool("analysis_tools/compare.py", config, config, "--checkpoints", weights,
+             other, "--repeats", 1, "--json", tmp_path / "table.json")  # fmt: skip
+    names = [name.rpartition("/")[2] for name in read(tmp_path / "table.json")]
+    assert names == ["dy-tiny", "other"]
+
+
+def test_compare_names_the_remedy_without_checkpoint(run_tool, write_config):
+    config = write_config("")
+    with pytest.raises(FileNotFoundError, match=f"python tools/train.py {config}"):
+        run_tool("analysis_tools/compare.py", config)
+
+
+def vary(model: nn.Module) -> None:
+    """Let coefficients differ, some of them from image to image."""
+    for module in model.modules():
+        if isinstance(module, CoefficientPredictor):
+            module.logits.weight.data *= 30
+            nn.init.normal_(module.logits.bias, std=2)
+
+
+def test_coefficients(run_tool, write_config, save_weights, tmp_path):
+    """The tool shows what NumPy says about all coefficients over the picked images."""
+    config = write_config("dy-")
+    weights = save_weights(config, vary)
+    record, plot = tmp_path / "out/record.json", tmp_path / "out/layers.png"
+    printed = run_tool("analysis_tools/coefficients.py", config, weights,
+                       "--num-images", 3, "--json", record, "--plot", plot,
+                       "--cfg-options", "test_dataloader.batch_size=2")  # fmt: skip
+
+    cfg = load_config(str(config))
+    model = build_model(cfg, str(weights))
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    kept = []
+    for module in model.modules():
+        if isinstance(module, CoefficientPredictor):
+            module.register_forward_hook(lambda _, __, out: kept[-1].extend(out))
+    with torch.no_grad():
+        for i in (0, 2, 3):  # three of four
+            kept.append([])
+            model.test_step(pseudo_collate([dataset[i]]))
+    # Images x coefficients of each layer, in the order that layers run.
+    layers = [
+        np.stack([coeff.double().flatten().numpy() for coeff in coeffs])
+        for coeffs in zip(*kept, strict=True)
+    ]
+    report = read(record)
+    names = [name for name, m in model.named_modules() if isinstance(m, DyConv2d)]
+    assert list(report["layers"]) == names
+    for name, coeffs in zip(names, layers, strict=True):
+        summary = report["layers"][name]
+        assert summary["num_images"] == 3
+        assert summary["mean"] == pytest.approx(coeffs.mean(), rel=1e-4)
+        between = coeffs.std(0).mean()
+        assert summary["between_image_std"] == pytest.approx(between, rel=1e-3)
+        assert f" {name} | 6 | {summary['mean']:.3f} |" in " ".join(printed.split())
+    dead = (np.hstack(layers) < 0.05).all(0).mean()
+    assert report["average"]["dead"] == pytest.approx(dead, abs=1e-3)
+    assert f" {100 * report['average']['dead']:.1f} |" in printed
+    assert "coefficients over 3 images" in printed
+    with Image.open(plot) as picture:
+        assert min(picture.size) > 400
+
+
+def test_coefficients_of_a_static_network(run_tool, write_config, save_weights):
+    config = write_config("")
+    with pytest.raises(ValueError, match="EncoderDecoder is static"):
+        run_tool("analysis_tools/coefficients.py", config, save_weights(config))

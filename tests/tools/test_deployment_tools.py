@@ -1,0 +1,167 @@
+"""Export networks, segment with what was exported, and convert static weights."""
+
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import save_checkpoint
+from mmseg.models.backbones import MobileNetV3, ResNet
+from PIL import Image
+from torch import nn
+
+from mmseg_dynet.apis import build_model
+from mmseg_dynet.cli import load_config
+
+ROOT = Path(__file__).parents[2]
+BINARY = {
+    "model.decode_head.num_classes": 2,
+    "model.decode_head.out_channels": 1,
+    "model.decode_head.threshold": 0.4,
+    "model.decode_head.loss_decode.use_sigmoid": True,
+    "test_dataloader.dataset.metainfo": dict(
+        classes=("road", "sidewalk"), palette=[(128, 64, 128), (244, 35, 232)]
+    ),
+}
+GREY = {"model.backbone.in_channels": 1, "model.data_preprocessor.mean": [120.0],
+        "model.data_preprocessor.std": [60.0]}  # fmt: skip
+
+
+def without_torch_and_host(monkeypatch: pytest.MonkeyPatch, script: str, *arguments):
+    """Run a script that may import neither PyTorch nor the host nor this package."""
+    for name in [*sys.modules]:
+        if name.partition(".")[0] in (
+            "torch",
+            "mmseg",
+            "mmcv",
+            "mmengine",
+            "mmseg_dynet",
+        ):
+            monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+    runpy.run_path(script, run_name="__main__")
+
+
+@pytest.mark.recent_torch
+@pytest.mark.parametrize("options", [{}, BINARY | GREY], ids=["19 classes", "binary"])
+def test_an_image_is_segmented_without_torch_and_the_host(
+    options, run_tool, write_config, save_weights, tmp_path, monkeypatch, capsys
+):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    config = write_config("dy-", **options)
+    printed = run_tool("deployment/export.py", config, "--shape", 64, 96, "--out",
+                       "street.onnx", "--checkpoint", save_weights(config))  # fmt: skip
+    channels = 1 if options else 3
+    row = rf"difference at 1 x {channels} x 64 x 96\s*\|\s*(\S+)"
+    assert float(re.findall(row, printed)[0]) < 1e-4
+
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    Image.fromarray(pixels).save("street.png")
+    session = onnxruntime.InferenceSession("street.onnx")
+    image = Image.fromarray(pixels).convert("L" if options else "RGB")
+    images = np.asarray(image).reshape(64, 96, -1).transpose(2, 0, 1)[None]
+    (logits,) = session.run(None, {"images": images})
+    if options:
+        labels = (torch.from_numpy(logits[0, 0]).sigmoid() > 0.4).long().numpy()
+    else:
+        labels = logits[0].argmax(0)
+    palette = json.loads(session.get_modelmeta().custom_metadata_map["palette"])
+
+    script = str(ROOT / "tools/deployment/segment_image.py")
+    with monkeypatch.context() as patch:
+        without_torch_and_host(patch, script, "street.onnx", "street.png", "mask.png")
+    mask = np.asarray(Image.open("mask.png"))
+    assert np.array_equal(mask, np.array(palette, np.uint8)[labels])
+    shares = [float(s) for s in re.findall(r"([\d.]+)%", capsys.readouterr().out)]
+    assert shares[0] == pytest.approx(
+        100 * np.bincount(labels.ravel()).max() / labels.size, abs=0.05
+    )
+
+
+@pytest.mark.recent_torch
+def test_a_model_that_differs_is_not_written(run_tool, write_config, monkeypatch):
+    from mmseg_dynet.deploy import export
+
+    export_program = export.export_program
+
+    def export_another(model: nn.Module, *arguments: object) -> None:
+        export_program(model, *arguments)
+        model.decode_head.conv_seg.bias.data[3] += 1e-3
+
+    monkeypatch.setattr(export, "export_program", export_another)
+    config = write_config("")
+    with pytest.raises(SystemExit, match=r"model\.pt2 is not written: at 1 x 3 x 64"):
+        run_tool(
+            "deployment/export.py", config, "--shape", 64, 96, "--out", "model.pt2"
+        )
+    assert [path.name for path in config.parent.iterdir()] == [config.name]
+
+
+def converted_config(config: Path, printed: str) -> Config:
+    """The static config, with the backbone that the tool has printed."""
+    (backbone,) = re.findall(r"^backbone=(dict\(.*\))$", printed, re.M)
+    cfg = load_config(str(config))
+    cfg.merge_from_dict({"model.backbone": eval(backbone)})
+    return cfg
+
+
+def test_a_static_segmentor_becomes_dynamic(
+    run_tool, write_config, draw_norms, tmp_path
+):
+    config = write_config("")
+    torch.manual_seed(0)
+    static = build_model(load_config(str(config)))
+    draw_norms(static)
+    nn.init.normal_(static.decode_head.conv_seg.weight)  # the host's is nearly zero
+    content = dict(
+        meta=dict(iter=1, dataset_meta=dict(classes=("sky", "road"))),
+        state_dict=static.state_dict(),
+        message_hub=dict(log_scalars={"train/loss": HistoryBuffer([0.5], [1])}),
+    )
+    save_checkpoint(content, "iter_1.pth")
+    tool = "model_converters/static2dynet.py"
+    printed = run_tool(tool, "iter_1.pth", "new/dynamic.pth", "--num-kernels", 3)
+    assert "ResNet 18" in printed
+    assert "auxiliary_head, decode_head" in printed
+    assert torch.load("new/dynamic.pth")["meta"] == {
+        "dataset_meta": {"classes": ("sky", "road")}
+    }
+    dynamic = build_model(converted_config(config, printed), "new/dynamic.pth")
+    x = torch.randn(2, 3, 64, 96)
+    with torch.inference_mode():
+        expected = static(x)
+        torch.testing.assert_close(dynamic(x), expected, rtol=1e-4, atol=1e-4)
+    assert expected.std() > 0.1
+    run_tool(tool, "iter_1.pth", "again.pth", "--num-kernels", 3)
+    assert Path("again.pth").read_bytes() == Path("new/dynamic.pth").read_bytes()
+
+
+def test_a_backbone_is_printed_for_each_network_that_it_may_be(run_tool):
+    torch.save(MobileNetV3("small").state_dict(), "mobilenet.pth")
+    printed = run_tool("model_converters/static2dynet.py", "mobilenet.pth", "out.pth",
+                       "--num-kernels", 1)  # fmt: skip
+    of_mmseg, doubt, of_mmpretrain = printed.splitlines()[-3:]
+    options = "type='DyMobileNetV3', arch='small', num_kernels=1"
+    assert of_mmseg == f"backbone=dict({options})"
+    assert "mmpretrain" in doubt
+    assert of_mmpretrain == (
+        f"backbone=dict({options}, norm_cfg={{'type': 'BN', 'eps': 0.001, "
+        "'momentum': 0.01}, same_padding=False)"
+    )
+
+
+def test_weights_that_are_incomplete_are_named_and_nothing_is_written(
+    run_tool, tmp_path
+):
+    weights = ResNet(18, base_channels=8).state_dict()
+    del weights["layer1.0.bn1.weight"]
+    torch.save(weights, "part.pth")
+    with pytest.raises(SystemExit, match=r"error: .*layer1\.0\.bn1\.weight"):
+        run_tool("model_converters/static2dynet.py", "part.pth", "out.pth")
+    assert [path.name for path in tmp_path.iterdir()] == ["part.pth"]
