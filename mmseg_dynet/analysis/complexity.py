@@ -1,4 +1,4 @@
-"""Count the multiply-accumulates of a network, split by what they are spent on.
+"""Count the multiply-accumulates of a network, by place and by purpose.
 
 The counts come from running the network on PyTorch's meta device (shapes, no data)
 under :class:`torch.utils.flop_counter.FlopCounterMode`. It sees convolutions and matrix
@@ -15,48 +15,50 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass
 
 import torch
-from mmseg.models.utils import SELayer
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d, force_implementation
 
-# Children of a segmentor or classifier that are no head.
+# Children of a segmentor or classifier that are not its head.
 BODY = ("backbone", "neck")
+# Squeeze-excite layers by the names that their classes have in MMSegmentation and
+# mmpretrain, in torchvision, and in timm: this module imports none of them.
+SQUEEZE_EXCITE = ("SELayer", "SqueezeExcitation", "SqueezeExcite")
 # PyTorch counts the multiplication and the addition.
 FLOPS_PER_MAC = 2
 
 
 @dataclass(frozen=True)
 class Complexity:
-    """MACs of one forward pass by purpose, and the parameters.
+    """MACs of one forward pass by place and by purpose, and the parameters.
 
     Attributes:
-        convolution: Convolutions of backbone and neck, and all that is none of the
-            others.
-        squeeze_excite: Squeeze-excite layers of backbone and neck, apart because some
-            papers do not count them.
-        fusion: Fusing banks into dynamic kernels, anywhere in the network.
-        prediction: Predicting coefficients, anywhere in the network.
-        head: Everything else in the head that runs at inference.
+        backbone: Backbone and neck.
+        head: Everything else that runs at inference.
+        convolution: What backbone and neck spend on none of the following.
+        squeeze_excite: Squeeze-excite layers of backbone and neck, which some papers
+            do not count.
+        fusion: Fusing banks into dynamic kernels, in backbone and head.
+        prediction: Predicting coefficients, in backbone and head.
         parameters: Parameters of the whole network, auxiliary heads included.
     """
 
+    backbone: int
+    head: int
     convolution: int
     squeeze_excite: int
     fusion: int
     prediction: int
-    head: int
     parameters: int
 
     @property
     def macs(self) -> int:
-        """All MACs of the forward pass."""
-        parts = (self.convolution, self.squeeze_excite, self.fusion, self.prediction)
-        return sum(parts) + self.head
+        """All MACs of the forward pass, those of backbone and head."""
+        return self.backbone + self.head
 
     def as_dict(self) -> dict[str, int]:
-        """The parts and their sum, for a JSON file."""
+        """The counts and their sum, for a JSON file."""
         return asdict(self) | {"macs": self.macs}
 
 
@@ -67,12 +69,12 @@ def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity
 
     Args:
         model: Any network; called with one tensor. A segmentor runs its backbone, neck
-            and decode head, as at inference. Without a child named backbone, the whole
-            network counts as one.
+            and decode head, as at inference. A network without a child named backbone
+            or neck counts as a backbone.
         input_shape: Shape of the input, (B, C, H, W).
 
     Returns:
-        The MACs by purpose. They are those of the whole batch.
+        The MACs, those of the whole batch.
     """
     model = deepcopy(model).to("meta")
     model.eval()
@@ -83,7 +85,7 @@ def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity
         module: _Meter(counter, module)
         for child in body
         for module in child.modules()
-        if isinstance(module, SELayer)
+        if type(module).__name__ in SQUEEZE_EXCITE
     }
     fusion = {
         module: _Meter(counter, module, torch.ops.aten.bmm)
@@ -99,19 +101,16 @@ def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity
     with torch.no_grad(), force_implementation("grouped"), counter:
         model(torch.empty(tuple(input_shape), device="meta"))
 
-    all_fusion = sum(meter.macs for meter in fusion.values())
-    all_prediction = sum(meter.macs for meter in prediction.values())
-    dynamic = fusion | prediction
-    all_squeeze_excite = _macs_apart_from(dynamic, squeeze_excite)
-    convolution = _macs_apart_from(dynamic, body_meters) - all_squeeze_excite
-    total = counter.get_total_flops() // FLOPS_PER_MAC
-    in_no_head = convolution + all_squeeze_excite + all_fusion + all_prediction
+    backbone = _sum(body_meters)
+    all_squeeze_excite = _sum_without(fusion | prediction, squeeze_excite)
+    static = _sum_without(fusion | prediction, body_meters)
     return Complexity(
-        convolution=convolution,
+        backbone=backbone,
+        head=counter.get_total_flops() // FLOPS_PER_MAC - backbone,
+        convolution=static - all_squeeze_excite,
         squeeze_excite=all_squeeze_excite,
-        fusion=all_fusion,
-        prediction=all_prediction,
-        head=total - in_no_head,
+        fusion=_sum(fusion),
+        prediction=_sum(prediction),
         parameters=sum(p.numel() for p in model.parameters()),
     )
 
@@ -147,11 +146,13 @@ class _Meter:
             self._flops += sign * by_operator.get(self._operator, 0)
 
 
-def _macs_apart_from(
+def _sum(meters: Mapping[nn.Module, _Meter]) -> int:
+    return sum(meter.macs for meter in meters.values())
+
+
+def _sum_without(
     others: Mapping[nn.Module, _Meter], meters: Mapping[nn.Module, _Meter]
 ) -> int:
-    """Sum what modules have spent, but for what others inside of them have."""
+    """Sum what modules spend, without what other modules inside them do."""
     inside = {module for outer in meters for module in outer.modules()}
-    return sum(meter.macs for meter in meters.values()) - sum(
-        meter.macs for module, meter in others.items() if module in inside
-    )
+    return _sum(meters) - _sum({m: meter for m, meter in others.items() if m in inside})

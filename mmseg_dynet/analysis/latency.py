@@ -1,10 +1,35 @@
-"""Time networks side by side."""
+"""Time networks side by side, in use and in training."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
 from time import perf_counter
 
 import torch
-from rich.progress import track
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Median and quartiles of repeated measurements, in milliseconds."""
+
+    median: float
+    first: float
+    third: float
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> "Latency":
+        """Summarise at least two measurements."""
+        first, _, third = quantiles(seconds, method="inclusive")
+        return cls(1e3 * median(seconds), 1e3 * first, 1e3 * third)
+
+    def __str__(self) -> str:
+        return f"{self.median:.1f} ± {(self.third - self.first) / 2:.1f}"
 
 
 def synchronize() -> None:
@@ -16,16 +41,16 @@ def synchronize() -> None:
 def time_alternating(
     calls: Mapping[str, Callable[[], object]], repeats: int = 10, warmup: int = 2
 ) -> dict[str, list[float]]:
-    """Time several calls in turns, A B A B ..., so that a drift hits all alike.
+    """Time several calls in turns, A B A B ..., so that a drift affects all alike.
 
     Args:
         calls: What to time, by name.
         repeats: Timed rounds.
-        warmup: Rounds before, not timed: caches fill, kernels get chosen.
+        warmup: Rounds before them, not timed: caches fill, kernels are chosen.
 
     Returns:
-        Seconds of each timed call by name, in the order they ran. GPU work is waited
-        for.
+        The seconds of each timed call by name, in the order they ran. GPU work is
+        waited for.
 
     Raises:
         ValueError: ``repeats`` is less than 1.
@@ -33,7 +58,7 @@ def time_alternating(
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}")
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for round_ in track(range(warmup + repeats), "timing", transient=True):
+    for round_ in range(warmup + repeats):
         for name, call in calls.items():
             start = perf_counter()
             call()
@@ -41,3 +66,144 @@ def time_alternating(
             if round_ >= warmup:
                 seconds[name].append(perf_counter() - start)
     return seconds
+
+
+def inference_call(
+    model: nn.Module, x: Tensor, compiled: bool = False
+) -> Callable[[], object]:
+    """Make a call without arguments that runs a network once.
+
+    Args:
+        model: A network in eval mode, called with one tensor.
+        x: Its input.
+        compiled: Whether to compile the network, in the first call.
+    """
+    if compiled:
+        model = torch.compile(model)
+
+    @torch.inference_mode()
+    def call() -> object:
+        return model(x)
+
+    return call
+
+
+def onnxruntime_call(
+    path: Path, x: Tensor, num_threads: int
+) -> Callable[[], list[object]]:
+    """Make a call without arguments that runs an ONNX file once, on the CPU.
+
+    Args:
+        path: A file with one input. It is read at once.
+        x: The input.
+        num_threads: Threads of onnxruntime.
+    """
+    from onnxruntime import InferenceSession, SessionOptions  # of the "deploy" extra
+
+    options = SessionOptions()
+    options.intra_op_num_threads = num_threads
+    # Sessions take turns: spinning threads of one would take cores from the other.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: x.numpy()}
+    return lambda: session.run(None, feed)
+
+
+def training_call(
+    model: nn.Module, x: Tensor, num_classes: int, autocast: torch.dtype | None = None
+) -> Callable[[], None]:
+    """Make a call without arguments that runs one training step.
+
+    The step is forward, loss, backward, and SGD with momentum, on random labels. The
+    loss is that of the heads for a segmentor of MMSegmentation, and cross-entropy for
+    another network.
+
+    Args:
+        model: A network, which is set to train mode.
+        x: Images, (B, C, H, W).
+        num_classes: Labels are 0 .. num_classes - 1.
+        autocast: The low-precision type of mixed-precision training.
+    """
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9)
+    labels = torch.randint(num_classes, (len(x), 1, *x.shape[2:]), device=x.device)
+    loss = _segmentor_loss if hasattr(model, "parse_losses") else _classifier_loss
+
+    def call() -> None:
+        enabled = autocast is not None
+        with torch.autocast(x.device.type, autocast, enabled=enabled):
+            total = loss(model, x, labels)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+
+    return call
+
+
+def _segmentor_loss(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+    # The host is not needed for anything else.
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
+    return model.parse_losses(model(x, samples, mode="loss"))[0]
+
+
+def _classifier_loss(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(model(x), labels[:, 0, 0, 0])
+
+
+@contextmanager
+def stopwatch(model: nn.Module) -> Iterator[dict[str, float]]:
+    """Time prediction and fusion inside a network that runs eagerly.
+
+    Yields:
+        Seconds under "prediction" and "fusion", zero at first; they grow as the network
+        runs inside the block.
+    """
+    seconds = {"prediction": 0.0, "fusion": 0.0}
+
+    def timed(name: str, function: Callable) -> Callable:
+        def call(*args: Tensor) -> object:
+            synchronize()
+            start = perf_counter()
+            result = function(*args)
+            synchronize()
+            seconds[name] += perf_counter() - start
+            return result
+
+        return call
+
+    changed = []
+    for module in model.modules():
+        if isinstance(module, CoefficientPredictor):
+            module.forward = timed("prediction", module.forward)
+            changed.append((module, "forward"))
+        elif isinstance(module, DyConv2d):
+            module.fuse = timed("fusion", module.fuse)
+            changed.append((module, "fuse"))
+    try:
+        yield seconds
+    finally:
+        for module, name in changed:
+            delattr(module, name)
+
+
+def dynamic_shares(model: nn.Module, x: Tensor, repeats: int) -> dict[str, float]:
+    """Shares of a network's eager inference spent in prediction and in fusion, 0 .. 1.
+
+    Args:
+        model: A network in eval mode.
+        x: Its input.
+        repeats: Runs to sum over, after one that is not counted.
+    """
+    with torch.inference_mode():
+        model(x)
+        with stopwatch(model) as seconds:
+            synchronize()
+            start = perf_counter()
+            for _ in range(repeats):
+                model(x)
+            synchronize()
+            total = perf_counter() - start
+    return {name: value / total for name, value in seconds.items()}

@@ -1,4 +1,4 @@
-"""What a figure was measured on, and by which command."""
+"""Which machine and which command measured a figure."""
 
 import platform
 import shlex
@@ -11,14 +11,26 @@ CPU_INFO = Path("/proc/cpuinfo")
 PROCESS_STATUS = Path("/proc/self/status")
 
 
-def describe_machine(device: str | torch.device = "cpu") -> str:
-    """Name processor, threads that PyTorch uses, their vector units, and versions.
+def provenance(device: str | torch.device = "cpu") -> dict[str, str]:
+    """The "machine" and the "command" of this process, for a file of its figures.
 
     Args:
-        device: What computes; if it is a GPU, its name comes first.
+        device: What computed the figures.
+    """
+    return {
+        "machine": describe_machine(device),
+        "command": shlex.join(["python", *sys.argv]),
+    }
+
+
+def describe_machine(device: str | torch.device = "cpu") -> str:
+    """Name processor, PyTorch's threads, their vector instructions, and versions.
+
+    Args:
+        device: What computes; the name of a GPU comes first.
     """
     parts = [
-        _processor(),
+        _field(CPU_INFO, "model name") or platform.processor() or platform.machine(),
         f"{torch.get_num_threads()} threads",
         torch.backends.cpu.get_cpu_capability(),
         f"torch {torch.__version__}",
@@ -30,33 +42,17 @@ def describe_machine(device: str | torch.device = "cpu") -> str:
     return ", ".join(parts)
 
 
-def provenance(device: str | torch.device = "cpu") -> dict[str, str]:
-    """Where figures come from, for their file: "machine", and this tool's "command".
-
-    Args:
-        device: What computed them.
-    """
-    return {
-        "machine": describe_machine(device),
-        "command": shlex.join(["python", *sys.argv]),
-    }
-
-
 def peak_resident_memory() -> int | None:
-    """The most memory that this process has held so far, in bytes; on Linux.
+    """The most memory that this process has held so far, in bytes; None off Linux.
 
-    None elsewhere. (What getrusage says is no help: a child inherits it.)
+    (A child process inherits the peak that getrusage reports.)
     """
     peak = _field(PROCESS_STATUS, "VmHWM")
     return None if peak is None else int(peak.removesuffix("kB")) * 1024
 
 
-def _processor() -> str:
-    return _field(CPU_INFO, "model name") or platform.processor() or platform.machine()
-
-
 def _field(path: Path, name: str) -> str | None:
-    """Read a line "name: value" of a file of /proc, if there is one."""
+    """Read a line "name: value" of a file in /proc."""
     if path.is_file():
         for line in path.read_text("utf-8").splitlines():
             key, _, value = line.partition(":")

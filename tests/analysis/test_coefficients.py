@@ -1,4 +1,4 @@
-"""What is summarised is what NumPy says of all coefficients, kept and named by hand."""
+"""Summaries are what NumPy computes from all coefficients, kept and named by hand."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,16 +13,13 @@ from mmseg_dynet.analysis.coefficients import (
     CoefficientRecorder,
     CoefficientSummary,
     average,
-    draw_coefficients,
 )
 from mmseg_dynet.deploy.kernel_reuse import KernelReuse
-from mmseg_dynet.models import DyMobileNetV2, DyMobileNetV3, DyResNet, DyShuffleNetV2
+from mmseg_dynet.models import DyMobileNetV3, DyResNet, DyShuffleNetV2
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
 BACKBONES = {
     "dy-resnet18": lambda: DyResNet(18),
-    "dy-resnet50": lambda: DyResNet(50),
-    "dy-mobile": DyMobileNetV2,
     "dy-mobilenet-v3": DyMobileNetV3,
     "dy-shuffle": DyShuffleNetV2,
 }
@@ -60,7 +57,7 @@ def coefficients(model: nn.Module, batches: Sequence[Tensor]) -> dict[str, np.nd
     return {name: np.concatenate(parts) for name, parts in kept.items()}
 
 
-def alive(model: nn.Module) -> nn.Module:
+def vary(model: nn.Module) -> nn.Module:
     """Let coefficients differ, some of them from image to image."""
     for module in model.modules():
         if isinstance(module, CoefficientPredictor):
@@ -71,7 +68,7 @@ def alive(model: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_summaries_are_those_of_all_coefficients(name):
-    model = alive(BACKBONES[name]().eval())
+    model = vary(BACKBONES[name]().eval())
     batches = [(1 + i) * torch.rand(n, 3, 64, 64) for i, n in enumerate((3, 1, 3))]
     with CoefficientRecorder(model) as recorder:
         for batch in batches:
@@ -100,7 +97,7 @@ def test_summaries_are_those_of_all_coefficients(name):
     assert sum(summary.saturated for summary in layers.values()) > 0
 
 
-def test_a_constant_router_has_a_dead_and_a_saturated_kernel_by_hand():
+def test_a_constant_predictor_has_a_dead_and_a_saturated_kernel_by_hand():
     layer = DyConv2d(1, 2, 1, num_kernels=2)
     nn.init.zeros_(layer.predictor.logits.weight)
     # sigmoid(-3) = 0.0474, sigmoid(3) = 0.9526, sigmoid(+-2.9) = 0.0522 and 0.9478
@@ -116,16 +113,6 @@ def test_a_constant_router_has_a_dead_and_a_saturated_kernel_by_hand():
     assert summary.total_std == pytest.approx(0.4502, abs=1e-4)
     assert summary.quantiles[0.05] == pytest.approx(0.0474, abs=6e-4)
     assert summary.quantiles[0.95] == pytest.approx(0.9526, abs=6e-4)
-
-
-def test_a_layer_that_has_one_constant_does_not_vary_at_all():
-    layer = DyConv2d(1, 2, 1, num_kernels=2)
-    nn.init.zeros_(layer.predictor.logits.weight)
-    nn.init.constant_(layer.predictor.logits.bias, 0.3)
-    with CoefficientRecorder(layer) as recorder:
-        layer(torch.rand(7, 1, 4, 4))
-    (summary,) = recorder.summarize().values()
-    assert (summary.total_std, summary.between_image_share) == (0, 0)
 
 
 def test_all_that_varies_is_the_image_by_hand():
@@ -172,7 +159,7 @@ def test_nothing_is_recorded_before_and_after():
         assert not module._forward_pre_hooks
 
 
-def test_a_training_goes_on_while_it_is_recorded():
+def test_training_is_not_changed_by_recording():
     layer = DyConv2d(3, 4, 1)
     x = torch.rand(2, 3, 8, 8)
     with torch.enable_grad():
@@ -183,8 +170,8 @@ def test_a_training_goes_on_while_it_is_recorded():
     assert recorder.summarize()[""].num_images == 2
 
 
-def test_of_a_video_with_kernel_reuse_key_frames_count():
-    network = alive(nn.Sequential(DyConv2d(3, 4, 1), DyConv2d(4, 2, 1))).eval()
+def test_under_kernel_reuse_key_frames_are_recorded():
+    network = vary(nn.Sequential(DyConv2d(3, 4, 1), DyConv2d(4, 2, 1))).eval()
     frames = torch.rand(4, 1, 3, 8, 8)
     with CoefficientRecorder(network) as expected:
         network(frames[0])
@@ -208,12 +195,12 @@ def test_fewer_than_two_images_are_refused(num_images):
     with CoefficientRecorder(layer) as recorder:
         for image in torch.rand(num_images, 1, 3, 8, 8):
             layer(image)
-    with pytest.raises(ValueError, match=f"at least 2 of them, got {num_images}"):
+    with pytest.raises(ValueError, match=f"at least 2 images, got {num_images}"):
         recorder.summarize()
 
 
 def test_a_static_network_is_refused():
-    with pytest.raises(ValueError, match=r"Conv2d is static: .*configs/\*/dy-\*.py"):
+    with pytest.raises(ValueError, match="Conv2d is static: it has no DyConv2d"):
         CoefficientRecorder(nn.Conv2d(3, 4, 1))
 
 
@@ -232,22 +219,3 @@ def test_an_average_weighs_layers_by_their_kernels():
         dict(mean=0.275, between_image_std=0.1, between_image_share=0.5, dead=0.2,
              saturated=0.0)
     )  # fmt: skip
-
-
-def test_the_figure_shows_every_layer_from_top_to_bottom():
-    layers = {"a": summary(1, dead=0.25), "b": summary(1, dead=0.5, saturated=0.125)}
-    distribution, variation, kernels = draw_coefficients(layers).axes
-    assert [t.get_text() for t in distribution.get_yticklabels()] == ["a", "b"]
-    bottom, top = distribution.get_ylim()
-    assert bottom > top
-    (boxes,) = distribution.containers
-    assert [b.get_x() for b in boxes] == [0.3, 0.3]
-    assert [b.get_width() for b in boxes] == pytest.approx([0.3, 0.3])
-    (whiskers,) = distribution.collections
-    assert [w[:, 0].tolist() for w in whiskers.get_segments()] == [[0.1, 0.9]] * 2
-    assert list(distribution.lines[0].get_xdata()) == [0.5, 0.5]
-    widths = [[b.get_width() for b in bars] for bars in variation.containers]
-    assert widths == [[0.2, 0.2], [0.1, 0.1]]
-    dead, saturated = kernels.containers
-    assert [b.get_width() for b in dead] == [25, 50]
-    assert [(b.get_x(), b.get_width()) for b in saturated] == [(25, 0), (50, 12.5)]

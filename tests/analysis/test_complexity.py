@@ -25,15 +25,18 @@ class TwoPartNetwork(nn.Module):
         return self.decode_head.forward(self.backbone(x))
 
 
-def test_purposes_equal_hand_formulas():
+def test_places_and_purposes_equal_hand_formulas():
     counts = count_complexity(TwoPartNetwork(), (1, 3, 16, 24))
-    assert counts.convolution == 8 * 12 * 8 * 3 * 9
-    assert counts.fusion == 8 * 2 * 3 * 9 + 5 * 6 * 4
-    assert counts.prediction == 3 * 8 * 2 + 4 * 5 * 6
-    assert counts.head == 8 * 12 * (8 * 4 + 4 * 5)
-    assert counts.macs == sum(
-        (counts.convolution, counts.fusion, counts.prediction, counts.head)
-    )
+    convolution, fusion, prediction = 8 * 12 * 8 * 3 * 9, 8 * 2 * 3 * 9, 3 * 8 * 2
+    head_fusion, head_prediction = 5 * 6 * 4, 4 * 5 * 6
+    head = 8 * 12 * (8 * 4 + 4 * 5) + head_fusion + head_prediction
+    assert counts.convolution == convolution
+    assert counts.fusion == fusion + head_fusion
+    assert counts.prediction == prediction + head_prediction
+    assert counts.backbone == convolution + fusion + prediction
+    assert counts.head == head
+    assert counts.macs == counts.backbone + head
+    assert counts.as_dict()["macs"] == counts.macs
     banks = 8 * 2 * 3 * 9 + 8 + 5 * 6 * 4 + 5
     predictors = (3 + 1) * 16 + (4 + 1) * 30
     assert counts.parameters == banks + predictors + 8 * 4 + 4
@@ -69,6 +72,9 @@ def test_squeeze_excite_is_a_purpose_of_the_body():
     assert counts.fusion == 2 * (2 * 32 * 16)
     assert counts.prediction == 2 * (32 * 16 + 16 * 32)
     assert counts.head == 2 * 32 * 8
+    assert counts.macs == counts.head + sum(
+        (counts.convolution, counts.squeeze_excite, counts.fusion, counts.prediction)
+    )
 
 
 def test_the_model_is_left_as_it_was():

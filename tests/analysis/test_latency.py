@@ -1,23 +1,73 @@
-"""The timer takes turns, leaves the warm-up out, and refuses to time nothing."""
+"""Timed are whole networks, whole training steps, and their parts."""
 
 import pytest
+import torch
+from torch import nn
 
 from mmseg_dynet.analysis import latency
+from mmseg_dynet.analysis.latency import (
+    Latency,
+    dynamic_shares,
+    inference_call,
+    time_alternating,
+    training_call,
+)
+from mmseg_dynet.ops import DyConv2d
 
 
-def test_calls_take_turns_and_the_warm_up_is_left_out(monkeypatch):
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that ticks once per reading: each timed call lasts one second."""
+    readings = iter(range(100))
+    monkeypatch.setattr(latency, "perf_counter", lambda: next(readings))
+
+
+def test_median_and_quartiles_are_in_milliseconds():
+    summary = Latency.of([0.005, 0.001, 0.003, 0.002, 0.004])
+    assert (summary.first, summary.median, summary.third) == (2.0, 3.0, 4.0)
+    assert str(summary) == "3.0 ± 1.0"
+
+
+def test_calls_take_turns_and_the_warm_up_is_left_out(clock):
     order = []
-    clock = iter(range(100))
-    monkeypatch.setattr(latency, "perf_counter", lambda: next(clock))
-    seconds = latency.time_alternating(
-        {"a": lambda: order.append("a"), "b": lambda: order.append("b")},
-        repeats=3,
-        warmup=1,
-    )
+    calls = {name: lambda name=name: order.append(name) for name in "ab"}
+    seconds = time_alternating(calls, repeats=3, warmup=1)
     assert "".join(order) == "abababab"
     assert seconds == {"a": [1, 1, 1], "b": [1, 1, 1]}
-
-
-def test_no_repeats_are_refused():
     with pytest.raises(ValueError, match="repeats must be at least 1, got 0"):
-        latency.time_alternating({}, repeats=0)
+        time_alternating({}, repeats=0)
+
+
+@pytest.mark.parametrize("compiled", (False, True))
+def test_inference_runs_the_network(compiled):
+    torch.manual_seed(0)
+    network = nn.Conv2d(3, 4, 1).eval()
+    x = torch.rand(1, 3, 5, 5)
+    out = inference_call(network, x, compiled)()
+    torch.testing.assert_close(out, network(x))
+    assert out.is_inference()
+
+
+def test_a_training_step_is_the_one_written_by_hand():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 2), nn.Flatten()).double().eval()
+    x = torch.rand(5, 3, 2, 2).double()
+    weight = network[0].weight.detach().clone()
+    torch.manual_seed(1)
+    labels = torch.randint(4, (5, 1, 2, 2))[:, 0, 0, 0]
+    loss = nn.functional.cross_entropy(network(x), labels)
+    (gradient,) = torch.autograd.grad(loss, [network[0].weight])
+    torch.manual_seed(1)
+    training_call(network, x, num_classes=4)()
+    assert network.training
+    change = network[0].weight.detach() - weight
+    torch.testing.assert_close(change, -1e-6 * gradient, rtol=1e-6, atol=0)
+
+
+def test_prediction_and_fusion_have_their_shares(clock):
+    network = nn.Sequential(DyConv2d(3, 4, 1), DyConv2d(4, 2, 1)).eval()
+    x = torch.rand(1, 3, 5, 5)
+    # Four readings per layer: 3 x 2 x 4, and one before and one after all.
+    expected = {"prediction": 6 / 25, "fusion": 6 / 25}
+    assert dynamic_shares(network, x, repeats=3) == expected
+    assert not any({"forward", "fuse"} & vars(m).keys() for m in network.modules())

@@ -1,9 +1,9 @@
 """Time a network beside its static twin, in turns: how much of the saved MACs is time?
 
 A network is a segmentor's config, or the name of one of the paper's networks, such as
-"Dy-ResNet50". Weights are drawn, images are random: no checkpoint or data set is
-needed. Both sides are treated alike: in inference batch norms are folded and the memory
-format is channels_last.
+"Dy-ResNet50". Weights and images are random: no checkpoint or data set is needed. Both
+sides are treated alike: in inference batch norms are folded and the memory format is
+channels_last.
 """
 
 from argparse import Namespace
@@ -12,33 +12,30 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
+from matplotlib.figure import Figure
+from mmengine.registry import init_default_scope
 from prettytable import PrettyTable
 from torch import nn
 
-from mmseg_dynet import subjects
-from mmseg_dynet.analysis.benchmark import (
-    Spread,
-    draw_sweep,
+from mmseg_dynet.analysis.complexity import count_complexity
+from mmseg_dynet.analysis.latency import (
+    Latency,
     dynamic_shares,
-    forced,
     inference_call,
     onnxruntime_call,
+    time_alternating,
     training_call,
 )
-from mmseg_dynet.analysis.complexity import count_complexity
-from mmseg_dynet.analysis.latency import time_alternating
 from mmseg_dynet.analysis.machine import peak_resident_memory, provenance
-from mmseg_dynet.cli import at_least, config_parser
+from mmseg_dynet.apis import build_model, input_channels, input_size
+from mmseg_dynet.cli import at_least, config_parser, load_config
 from mmseg_dynet.deploy import optimize_for_inference
 from mmseg_dynet.files import write_figure, write_json
-from mmseg_dynet.ops import IMPLEMENTATIONS
-from mmseg_dynet.subjects import (
-    build_subject,
-    is_paper_network,
-    subject_size,
-)
+from mmseg_dynet.models.paper_networks import NETWORKS
+from mmseg_dynet.ops import IMPLEMENTATIONS, force_implementation
 
 BACKENDS = ("eager", "compile", "onnxruntime")
 FEATURE_FUSION = "feature_fusion"
@@ -50,8 +47,12 @@ MEMORY_FORMATS = {
 
 def parse_args():
     parser = config_parser(__doc__)
-    parser.add_argument("config", help=subjects.HELP)
-    parser.add_argument("--vs", metavar="CONFIG", help="the static twin, given alike")
+    parser.add_argument(
+        "config",
+        help="path of a config (Python: it is executed), or one of: "
+        + ", ".join(f'"{name}"' for name in NETWORKS),
+    )
+    parser.add_argument("--vs", metavar="CONFIG", help="the static twin, named alike")
     parser.add_argument(
         "--shape",
         type=at_least(1),
@@ -64,7 +65,7 @@ def parse_args():
         "--batch", type=at_least(1), default=1, help="images (default: 1)"
     )
     parser.add_argument(
-        "--threads", type=at_least(1), help="threads of a CPU (default: PyTorch's)"
+        "--threads", type=at_least(1), help="threads on the CPU (default: PyTorch's)"
     )
     parser.add_argument(
         "--device", default="cpu", help="cpu or cuda (default: cpu); not for ONNX"
@@ -73,7 +74,7 @@ def parse_args():
     parser.add_argument(
         "--int8",
         action="store_true",
-        help="banks and predictors with 8 bits a weight",
+        help="banks and predictors with 8 bits per weight",
     )
     parser.add_argument(
         "--implementation",
@@ -111,40 +112,59 @@ def parse_args():
     args = parser.parse_args()
     if args.shape is not None and len(args.shape) % 2:
         parser.error(f"--shape takes pairs H W, got {len(args.shape)} numbers")
-    if args.train and args.backend == "onnxruntime":
-        parser.error("--train runs in PyTorch: use --backend eager or compile")
     if args.backend == "onnxruntime" and (
-        args.batch != 1
+        args.train
+        or args.batch != 1
         or args.int8
         or args.implementation is not None
         or args.device != "cpu"
-        or any(map(is_paper_network, (args.config, args.vs)))
+        or not NETWORKS.keys().isdisjoint((args.config, args.vs))
     ):
         parser.error(
-            "--backend onnxruntime runs configs of segmentors on one picture and on "
-            "the CPU, and has no int8 weights or other implementations"
+            "--backend onnxruntime runs configs of segmentors on one image and on the "
+            "CPU: leave out --train, --batch, --int8, --implementation and --device"
         )
     if args.int8 and (args.train or args.device != "cpu"):
         parser.error("--int8 is for inference on a CPU")
-    of_training = {
-        "--feature-fusion": args.feature_fusion,
-        "--amp": args.amp,
-        "--memory-format": args.memory_format is not None,
-    }
-    for option, is_given in of_training.items():
-        if is_given and not args.train:
-            parser.error(f"{option} belongs to --train")
+    if not args.train and (args.feature_fusion or args.amp or args.memory_format):
+        parser.error("--feature-fusion, --amp and --memory-format belong to --train")
     if args.plot is not None and args.vs is None:
         parser.error("--plot draws both sides: name the static twin with --vs")
     return args
 
 
+def build(name: str, args: Namespace) -> tuple[nn.Module, int]:
+    """A network in eval mode with random weights, and its number of classes."""
+    if name in NETWORKS:
+        init_default_scope("mmseg")
+        num_kernels = 6 if "Dy-" in name else None
+        return NETWORKS[name].build(num_kernels).eval(), 1000
+    model = build_model(load_config(name, args.cfg_options))
+    return model, model.num_classes
+
+
 def input_shapes(args: Namespace) -> list[tuple[int, int, int, int]]:
-    if args.shape is not None:
-        sizes = list(zip(args.shape[::2], args.shape[1::2], strict=True))
+    if args.config in NETWORKS:
+        channels, sizes = 3, args.shape or [NETWORKS[args.config].side] * 2
     else:
-        sizes = [subject_size(args.config, args.cfg_options)]
-    return [(args.batch, 3, *size) for size in sizes]
+        cfg = load_config(args.config, args.cfg_options)
+        channels, sizes = input_channels(cfg), args.shape or input_size(cfg)
+    pairs = zip(sizes[::2], sizes[1::2], strict=True)
+    return [(args.batch, channels, *pair) for pair in pairs]
+
+
+def forced(
+    call: Callable[[], object], implementation: str | None
+) -> Callable[[], object]:
+    """Make a call whose dynamic convolutions all use one implementation, if any."""
+    if implementation is None:
+        return call
+
+    def forced_call() -> object:
+        with force_implementation(implementation):
+            return call()
+
+    return forced_call
 
 
 def prepare_training(
@@ -159,11 +179,20 @@ def prepare_training(
     return training_call(model, x, num_classes, autocast)
 
 
+def prepare_onnxruntime(model: nn.Module, shape: tuple) -> Callable:
+    from mmseg_dynet.deploy.export import export_onnx  # needs a recent torch
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "model.onnx")
+        export_onnx(model, shape[1:], path)
+        images = torch.randint(256, shape, dtype=torch.uint8)
+        return onnxruntime_call(path, images, torch.get_num_threads())
+
+
 def peak_memory(name: str, shape: tuple, args: Namespace, side: str) -> int | None:
     """Bytes that a process needs which does nothing but two training steps."""
     set_threads(args)
-    subject = build_subject(name, args.cfg_options)
-    call = prepare_training(*subject, shape, args)
+    call = prepare_training(*build(name, args), shape, args)
     for _ in range(2):
         forced(call, implementation(args, side))()
     if args.device != "cpu":
@@ -185,12 +214,12 @@ def measure(names: dict[str, str], shape: tuple, args: Namespace) -> dict:
     calls, macs, record = {}, {}, {**names, "shape": list(shape)}
     record["backend"] = args.backend
     for side, name in names.items():
-        model, num_classes = build_subject(name, args.cfg_options)
+        model, num_classes = build(name, args)
         macs[side] = count_complexity(model, shape).macs
         if args.train:
             call = prepare_training(model, num_classes, shape, args)
         elif args.backend == "onnxruntime":
-            call = onnxruntime_call(model, shape[2:], torch.get_num_threads())
+            call = prepare_onnxruntime(model, shape)
         else:
             model = optimize_for_inference(model, args.int8).to(args.device)
             x = torch.rand(shape, device=args.device)
@@ -202,9 +231,9 @@ def measure(names: dict[str, str], shape: tuple, args: Namespace) -> dict:
                 record |= {f"{part}_share": share for part, share in shares.items()}
         calls[side] = forced(call, implementation(args, side))
     for side, seconds in time_alternating(calls, args.repeats, args.warmup).items():
-        spread = Spread.of(seconds)
-        record[f"{side}_ms"] = spread.median
-        record[f"{side}_quartiles_ms"] = [spread.first, spread.third]
+        latency = Latency.of(seconds)
+        record[f"{side}_ms"] = latency.median
+        record[f"{side}_quartiles_ms"] = [latency.first, latency.third]
     if args.train:
         with ProcessPoolExecutor(
             1, get_context("spawn"), max_tasks_per_child=1
@@ -234,7 +263,7 @@ def table(records: list[dict], sides: list[str], args: Namespace) -> PrettyTable
         row = [" x ".join(map(str, record["shape"]))]
         for side in sides:
             first, third = record[f"{side}_quartiles_ms"]
-            row.append(str(Spread(record[f"{side}_ms"], first, third)))
+            row.append(str(Latency(record[f"{side}_ms"], first, third)))
         rows.add_row(row)
     for title, (key, form) in columns.items():
         if key in records[0]:
@@ -244,6 +273,28 @@ def table(records: list[dict], sides: list[str], args: Namespace) -> PrettyTable
         f"{what}, {args.backend}: median of {args.repeats} ± half the quartiles' range"
     )
     return rows
+
+
+def draw(records: list[dict]) -> Figure:
+    """Plot latency against input size, and how much of the MAC ratio is reached."""
+    labels = [f"{r['shape'][2]} x {r['shape'][3]}" for r in records]
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    latency, ratio = figure.subplots(1, 2)
+    for side in ("static", "dynamic"):
+        first, third = zip(*(r[f"{side}_quartiles_ms"] for r in records), strict=True)
+        label = f"{side}: {Path(records[0][side]).stem}"
+        latency.plot(labels, [r[f"{side}_ms"] for r in records], "o-", label=label)
+        latency.fill_between(labels, first, third, alpha=0.2)
+    latency.set(ylabel="ms", yscale="log", title="latency")
+    latency.legend(fontsize=6, loc="lower right")
+    ratio.plot(labels, [r["ratio"] for r in records], "o-", label="measured")
+    ratio.plot(labels, [r["mac_ratio"] for r in records], "--", label="MACs")
+    ratio.set(ylabel="static / dynamic", ylim=(0, None), title="speed-up")
+    ratio.legend()
+    for axes in (latency, ratio):
+        axes.tick_params(axis="x", rotation=45)
+        axes.grid(alpha=0.3)
+    return figure
 
 
 def main():
@@ -260,7 +311,7 @@ def main():
     if args.json is not None:
         write_json(args.json, records[0] if len(records) == 1 else records)
     if args.plot is not None:
-        write_figure(args.plot, draw_sweep(records))
+        write_figure(args.plot, draw(records))
 
 
 if __name__ == "__main__":

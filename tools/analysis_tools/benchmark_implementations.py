@@ -1,7 +1,7 @@
 """Time the implementations of dynamic convolution on single layers, in turns.
 
-The rule in mmseg_dynet/ops/per_image.py follows this table. "static" is one
-kernel for all images: what a per-image kernel costs on top is the rest.
+The rule `choose` in mmseg_dynet/ops/per_image.py follows this table. "static" is one
+kernel for all images; what the others take longer is the price of a kernel per image.
 """
 
 from argparse import ArgumentParser

@@ -1,4 +1,4 @@
-"""Is the router alive? Show what a trained network's coefficients do over test images.
+"""Do the coefficients vary? Show those of a trained network over the test images.
 
 Between-image std: how much a coefficient varies from image to image, also as a share of
 how much all coefficients of the layer vary. At 0 the layer is a static one. Dead and
@@ -6,23 +6,26 @@ saturated kernels: coefficient below 0.05, or above 0.95, on every image.
 """
 
 from argparse import Namespace
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
+from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
+from prettytable import PrettyTable
 from rich.progress import track
 from torch.utils.data import DataLoader
 
 from mmseg_dynet.analysis.coefficients import (
+    QUANTILES,
     CoefficientRecorder,
     CoefficientSummary,
     average,
-    draw_coefficients,
-    tabulate,
 )
 from mmseg_dynet.analysis.machine import provenance
 from mmseg_dynet.apis import build_model, spread
@@ -62,6 +65,63 @@ def record(args: Namespace) -> dict[str, CoefficientSummary]:
     return recorder.summarize()
 
 
+def tabulate(report: Mapping) -> PrettyTable:
+    """A row per layer and one for all, of a report as --json writes it."""
+    layers = report["layers"]
+    table = PrettyTable(
+        ["layer", "K", "mean", *(f"{level:.0%}" for level in QUANTILES),
+         "between-image std", "share of std, %", "dead, %", "saturated, %"], align="r",
+    )  # fmt: skip
+    table.align["layer"] = "l"
+    num_images = next(iter(layers.values()))["num_images"]
+    table.title = f"coefficients over {num_images} images or windows"
+    no_layer = {"num_kernels": "", "quantiles": dict.fromkeys(QUANTILES)}
+    for name, row in (*layers.items(), ("all", no_layer | report["average"])):
+        quantiles = row["quantiles"].values()
+        shares = (row[k] for k in ("between_image_share", "dead", "saturated"))
+        table.add_row([
+            name, row["num_kernels"], f"{row['mean']:.3f}",
+            *("" if value is None else f"{value:.3f}" for value in quantiles),
+            f"{row['between_image_std']:.4f}", *(f"{100 * x:.1f}" for x in shares),
+        ])  # fmt: skip
+    return table
+
+
+def draw(layers: Mapping[str, CoefficientSummary]) -> Figure:
+    """Plot a line per layer: the distribution of coefficients, and how they vary."""
+    summaries, rows = list(layers.values()), range(len(layers))
+    figure = Figure(figsize=(12, 1.5 + 0.2 * len(layers)), layout="constrained")
+    panels = figure.subplots(1, 3, sharey=True, width_ratios=(2, 1, 1))
+    distribution, variation, extremes = panels
+
+    levels = [[s.quantiles[level] for s in summaries] for level in QUANTILES]
+    lowest, first, median, third, highest = levels
+    distribution.hlines(rows, lowest, highest, label="5 % to 95 %")
+    widths = np.subtract(third, first)
+    distribution.barh(rows, widths, left=first, alpha=0.5, label="25 % to 75 %")
+    distribution.plot(median, rows, "k|", label="median")
+    distribution.set(xlim=(0, 1), xlabel="coefficient")
+
+    total = [s.total_std for s in summaries]
+    variation.barh(rows, total, color="lightgray", label="all")
+    between = [s.between_image_std for s in summaries]
+    variation.barh(rows, between, label="between images")
+    variation.set(xlabel="standard deviation")
+
+    dead = [100 * s.dead for s in summaries]
+    extremes.barh(rows, dead, label="dead")
+    saturated = [100 * s.saturated for s in summaries]
+    extremes.barh(rows, saturated, left=dead, label="saturated")
+    extremes.set(xlim=(0, 100), xlabel="fixed kernels, %")
+
+    for axes in panels:
+        axes.grid(axis="x", alpha=0.3)
+        axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+    distribution.set_yticks(rows, list(layers), fontsize=7)
+    distribution.set_ylim(len(layers) - 0.5, -0.5)  # the first layer at the top
+    return figure
+
+
 def main():
     args = parse_args()
     layers = record(args)
@@ -75,7 +135,7 @@ def main():
     if args.json is not None:
         write_json(args.json, report)
     if args.plot is not None:
-        write_figure(args.plot, draw_coefficients(layers))
+        write_figure(args.plot, draw(layers))
 
 
 if __name__ == "__main__":

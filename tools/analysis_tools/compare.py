@@ -1,15 +1,19 @@
-"""Compare trained models: cost, latency and mIoU in a table, predictions in a picture.
+"""Compare trained models: cost, latency and metrics; predictions in a picture.
 
-The first config is the one that the others are measured against. Cost is that of an
-image as it is tested: as a whole, or in all of its windows.
+The others are compared with the first. Cost is per image as it is tested: as a whole,
+or in all of its windows.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
+from textwrap import fill
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
@@ -18,7 +22,6 @@ from prettytable import PrettyTable
 from torch import Tensor, nn
 
 from mmseg_dynet.analysis.complexity import count_complexity
-from mmseg_dynet.analysis.gallery import colorize, draw_gallery
 from mmseg_dynet.analysis.latency import time_alternating
 from mmseg_dynet.apis import spread, windows_shape
 from mmseg_dynet.cli import at_least, config_parser, default_work_dir, load_config
@@ -33,7 +36,7 @@ def parse_args():
         "--checkpoints",
         nargs="+",
         metavar="FILE",
-        help="one a config (default: the last one in work_dirs/CONFIG_NAME)",
+        help="one per config (default: the newest in work_dirs/CONFIG_NAME)",
     )
     parser.add_argument("--picture", type=Path, help="write predictions here (PNG)")
     parser.add_argument("--json", type=Path, help="write the table here as JSON")
@@ -53,7 +56,7 @@ def parse_args():
     if args.checkpoints is not None and len(args.checkpoints) != len(args.configs):
         parser.error(
             f"{len(args.configs)} configs but {len(args.checkpoints)} checkpoints: "
-            "give one checkpoint a config, in the same order, or none"
+            "give one checkpoint per config, in the same order, or none"
         )
     return args
 
@@ -71,7 +74,7 @@ def find_checkpoint(config_path: str) -> str:
 
 
 def name_networks(config_paths: list[str], checkpoints: list[str]) -> list[str]:
-    """Name each network after its config, and where one is twice, the checkpoint."""
+    """Name networks after their configs; where these are equal, add checkpoints."""
     names = [Path(path).stem for path in config_paths]
     if len(set(names)) < len(names):
         pairs = zip(names, checkpoints, strict=True)
@@ -94,68 +97,107 @@ def predict(runner: Runner, sample: dict) -> np.ndarray:
 
 
 def run(model: nn.Module, windows: Tensor) -> None:
-    """Run a segmentor on the windows of an image, (N, 3, H, W), as in a test."""
+    """Run a segmentor on the windows of an image, (N, C, H, W), as in a test."""
     for window in windows.split(1):
         model(window)
 
 
-def draw_predictions(runners: dict[str, Runner], num_images: int):
+def to_rgb(image: Tensor) -> np.ndarray:
+    """Show an image (C, H, W), BGR if it has three channels or more, as (H, W, 3)."""
+    channels = [2, 1, 0] if len(image) >= 3 else [0, 0, 0]
+    return image[channels].permute(1, 2, 0).numpy()
+
+
+def colorize(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
+    """Paint a label map (H, W) with RGB colours, and black for what is not a class."""
+    labels = labels.astype(np.int64)  # binary heads predict floats
+    known = (labels >= 0) & (labels < len(palette))
+    colors = np.array([*palette, (0, 0, 0)], dtype=np.uint8)
+    return colors[np.where(known, labels, len(palette))]
+
+
+def draw_predictions(runners: dict[str, Runner], num_images: int) -> Figure:
+    """Lay out images, ground truth and predictions in columns, with a legend."""
     dataset = next(iter(runners.values())).test_dataloader.dataset
     classes, palette = dataset.metainfo["classes"], dataset.metainfo["palette"]
     samples = list(spread(dataset, num_images))
-    images = [s["inputs"].flip(0).permute(1, 2, 0).numpy() for s in samples]  # BGR
     truths = [s["data_samples"].gt_sem_seg.data[0].numpy() for s in samples]
     columns = {
-        "image": images,
+        "image": [to_rgb(s["inputs"]) for s in samples],
         "ground truth": [colorize(truth, palette) for truth in truths],
     }
     for name, runner in runners.items():
         columns[name] = [colorize(predict(runner, s), palette) for s in samples]
-    return draw_gallery(columns, classes, palette)
+
+    height, width = columns["image"][0].shape[:2]
+    cell = 3.2  # inches
+    size = (cell * len(columns), cell * height / width * len(samples) + 0.9)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(samples), len(columns), squeeze=False)
+    for j, (title, pictures) in enumerate(columns.items()):
+        # The name of a config is longer than its column, and has no space to break at.
+        grid[0][j].set_title(fill(title.replace("_", " "), width=32), fontsize=9)
+        for i, picture in enumerate(pictures):
+            grid[i][j].imshow(picture)
+            grid[i][j].axis("off")
+    patches = [
+        Patch(color=np.array(color) / 255, label=name)
+        for name, color in zip(classes, palette, strict=True)
+    ]
+    figure.legend(handles=patches, loc="outside lower center", ncols=10, fontsize=7)
+    return figure
+
+
+def tabulate(report: dict[str, dict]) -> PrettyTable:
+    """A column per network; a row per figure, with all metrics of any test."""
+    table = PrettyTable(["", *report], align="r")
+    table.align[""] = "l"
+    first, *_ = report.values()
+
+    def add(title: str, form: str, *values: float | None) -> None:
+        cells = ("-" if value is None else form.format(value) for value in values)
+        table.add_row([title, *cells])
+
+    for part in ("backbone", "head", "macs"):
+        title = f"GMACs, {'total' if part == 'macs' else part}"
+        add(title, "{:.3f}", *(r[part] / 1e9 for r in report.values()))
+    add("- vs first, %", "{:+.1f}",
+        *(100 * (r["macs"] / first["macs"] - 1) for r in report.values()))  # fmt: skip
+    add("parameters, 10^6", "{:.2f}", *(r["parameters"] / 1e6 for r in report.values()))
+    add("latency, ms", "{:.1f}", *(r["latency_ms"] for r in report.values()))
+    add("- speed-up", "{:.2f}x",
+        *(first["latency_ms"] / r["latency_ms"] for r in report.values()))  # fmt: skip
+    for metric in dict.fromkeys(m for r in report.values() for m in r["metrics"]):
+        add(metric, "{:.2f}", *(r["metrics"].get(metric) for r in report.values()))
+    return table
 
 
 def main():
     args = parse_args()
     checkpoints = args.checkpoints or [find_checkpoint(p) for p in args.configs]
-    runners, metrics, counts = {}, {}, {}
+    runners, report = {}, {}
     names = name_networks(args.configs, checkpoints)
     for name, path, checkpoint in zip(names, args.configs, checkpoints, strict=True):
         cfg = load_config(path, args.cfg_options)
         runners[name] = build_runner(name, cfg, checkpoint, default_work_dir(path))
-        metrics[name] = {k: float(v) for k, v in runners[name].test().items()}
+        metrics = {key: float(value) for key, value in runners[name].test().items()}
+        report[name] = {"metrics": metrics}
 
     sample = next(iter(runners.values())).test_dataloader.dataset[0]
     image_size = tuple(sample["inputs"].shape[1:])
     device, passes = get_device(), {}
     for name, runner in runners.items():
         windows = torch.rand(windows_shape(runner.cfg, image_size), device=device)
-        counts[name] = count_complexity(runner.model, windows.shape)
+        report[name] |= count_complexity(runner.model, windows.shape).as_dict()
         passes[name] = partial(run, runner.model, windows)
     with torch.inference_mode():
-        seconds = time_alternating(passes, args.repeats)
+        for name, seconds in time_alternating(passes, args.repeats).items():
+            report[name]["latency_ms"] = 1e3 * median(seconds)
 
-    first = next(iter(runners))
-    latency = {name: 1e3 * median(values) for name, values in seconds.items()}
-    table = PrettyTable(
-        ["", "GMACs", "vs first, %", "parameters, 10^6", "latency, ms", "speed-up",
-         "mIoU, %"], align="r",
-    )  # fmt: skip
+    table = tabulate(report)
     table.title = f"an image of {' x '.join(map(str, image_size))}, {device}"
-    table.align[""] = "l"
-    for name, count in counts.items():
-        table.add_row([
-            name, f"{count.macs / 1e9:.3f}",
-            f"{100 * (count.macs / counts[first].macs - 1):+.1f}",
-            f"{count.parameters / 1e6:.2f}", f"{latency[name]:.1f}",
-            f"{latency[first] / latency[name]:.2f}x", f"{metrics[name]['mIoU']:.2f}",
-        ])  # fmt: skip
     print(table)
     if args.json is not None:
-        report = {
-            name: counts[name].as_dict()
-            | {"latency_ms": latency[name], "metrics": metrics[name]}
-            for name in runners
-        }
         write_json(args.json, report)
     if args.picture is not None:
         write_figure(args.picture, draw_predictions(runners, args.num_images))
