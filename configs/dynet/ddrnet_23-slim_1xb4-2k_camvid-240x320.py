@@ -1,0 +1,5 @@
+_base_ = "./ddrnet_23_1xb4-2k_camvid-240x320.py"
+model = dict(
+    backbone=dict(channels=32),
+    decode_head=dict(in_channels=32 * 4, channels=64),
+)
