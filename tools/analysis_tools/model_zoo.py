@@ -1,4 +1,4 @@
-"""Print the tables of configs/dynet/README.md; `cog -r` writes them into the page.
+"""Print the tables of configs/dynet/README.md; `make tables` writes them into it.
 
 MACs and parameters are counted. Times are those of the benchmarks, and mIoU is what
 metafile.yml says; a config that it does not name was not trained.
@@ -19,6 +19,18 @@ from mmseg_dynet.apis import build_model, input_size
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "configs/dynet"
 BENCHMARKS = ("fcn-r50", "fcn-r18", "fcn-mobile", "pspnet-r50")
+# The rows of the project's README: static networks, each above its dynamic one.
+HEADLINE = {
+    "FCN, R-50": "fcn_r50-d8",
+    "FCN, Dy-R-50": "dy-r50-d8_fcn",
+    "FCN, Dy-R-50, head of R-50's width": "dy-r50-d8_fcn-c512",
+    "FCN, R-18": "fcn_r18-d8",
+    "FCN, Dy-R-18": "dy-r18-d8_fcn",
+    "PSPNet, R-50": "pspnet_r50-d8",
+    "PSPNet, Dy-R-50": "dy-r50-d8_pspnet",
+    "FCN, MobileNetV2": "mobilenet-v2-d8_fcn-c80",
+    "FCN, Dy-mobile": "dy-mobile-d8_fcn",
+}
 DATASETS = {
     "cityscapes": "Cityscapes",
     "camvid": "CamVid",
@@ -57,8 +69,7 @@ def count(cfg):
         model = build_model(cfg)
     counts = count_complexity(model, (1, 3, *input_size(cfg)))
     backbone = counts.macs - counts.head
-    giga, mega = (backbone / 1e9, counts.head / 1e9), counts.parameters / 1e6
-    return [f"{number:.2f}" for number in (*giga, mega)]
+    return backbone / 1e9, counts.head / 1e9, counts.parameters / 1e6
 
 
 def twins_together(path):
@@ -85,13 +96,34 @@ def render():
         for path in sorted(FOLDER.glob(f"*_{key}-*.py"), key=twins_together):
             cells = [
                 f"[{path.stem}](./{path.name})",
-                *count(Config.fromfile(path)),
+                *(f"{number:.2f}" for number in count(Config.fromfile(path))),
                 times.get(path.stem, "-"),
                 accuracy.get(path.stem, "not trained here"),
             ]
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     return "\n".join([*lines, f"CPU: {machine}."])
+
+
+def headline():
+    """The table of the project's README in Markdown."""
+    accuracy, (times, machine) = read_accuracy(), read_times()
+    lines = [
+        "| network | GMACs, backbone | GMACs, head | CPU, ms | mIoU, % |",
+        "| :-- | --: | --: | --: | --: |",
+    ]
+    for name, start in HEADLINE.items():
+        path = FOLDER / f"{start}_4xb2-80k_cityscapes-512x1024.py"
+        backbone, head, _ = count(Config.fromfile(path))
+        cells = [
+            f"[{name}](configs/dynet/{path.name})",
+            f"{backbone:.1f}",
+            f"{head:.1f}",
+            times.get(path.stem, "-"),
+            accuracy.get(path.stem, "not trained here"),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", f"Measured on: {machine}."])
 
 
 def main():
