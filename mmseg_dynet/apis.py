@@ -1,6 +1,8 @@
-"""From a config to a model and to samples, outside of a Runner."""
+"""Configs, models and samples outside of a Runner."""
 
+import sys
 from math import ceil
+from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
@@ -10,34 +12,54 @@ from mmengine.runner import load_state_dict
 from torch import nn
 from torch.utils.data import Dataset, Subset
 
-from mmseg_dynet.engine.checkpoint import read_weights
+from .engine.checkpoint import read_weights
+
+# Options of a DataLoader that torch refuses where there are no workers.
+OF_WORKERS = (
+    "persistent_workers", "prefetch_factor", "multiprocessing_context", "timeout",
+)  # fmt: skip
+
+
+def load_config(path: str | Path, cfg_options: dict | None = None) -> Config:
+    """Read a config file, which is Python and is executed, and override its values.
+
+    Options of data loaders that need workers are removed where ``num_workers`` is 0.
+    """
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(cfg_options or {})
+    for name, loader in cfg.items():
+        if name.endswith("_dataloader") and isinstance(loader, dict):
+            for option in OF_WORKERS if not loader.get("num_workers") else ():
+                if value := loader.pop(option, None):
+                    message = f"{name}.num_workers is 0: {option}={value} has no effect"
+                    print(message, file=sys.stderr)
+    return cfg
 
 
 def build_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
     """Build a config's model on the CPU, in eval mode.
 
-    SyncBN becomes BN, since no process group is needed to look at a model. Weights are
-    those of the checkpoint, or freshly drawn ones; ``init_cfg`` loads nothing.
+    SyncBN becomes BN, which needs no process group. Without a checkpoint, weights are
+    random: ``init_cfg`` loads nothing.
 
     Args:
         cfg: A config with ``model`` and ``default_scope``.
-        checkpoint: A checkpoint of this model; every parameter must be in it. No code
-            of a file runs; an address (https://) is trusted.
+        checkpoint: A checkpoint that has all parameters of this model. See
+            :func:`mmseg_dynet.engine.checkpoint.read_weights` about trust.
     """
     init_default_scope(cfg.get("default_scope", "mmseg"))
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
     if checkpoint is not None:
         load_state_dict(model, read_weights(checkpoint), strict=True)
-    model.eval()
-    return model
+    return model.eval()
 
 
-def spread(dataset: Dataset, num_samples: int | None = None) -> Subset:
-    """Pick samples, evenly spread from the first to the last.
+def evenly_spaced(dataset: Dataset, num_samples: int | None = None) -> Subset:
+    """Pick samples at equal distances, from the first to the last.
 
     Args:
         dataset: With a length.
-        num_samples: How many; None, or more than there are, means all.
+        num_samples: How many; all, if None or more than there are.
     """
     num_samples = min(num_samples or len(dataset), len(dataset))
     picks = np.linspace(0, len(dataset) - 1, num_samples).round().astype(int)
@@ -45,32 +67,39 @@ def spread(dataset: Dataset, num_samples: int | None = None) -> Subset:
 
 
 def input_size(cfg: Config) -> tuple[int, int]:
-    """The (H, W) that a config trains on.
+    """The (H, W) that a config trains on: the preprocessor's size, or ``crop_size``.
 
     Raises:
-        ValueError: The config does not say.
+        ValueError: The config has neither.
     """
-    size = (cfg.model.get("data_preprocessor") or {}).get("size")
+    size = _preprocessor(cfg).get("size") or cfg.get("crop_size")
     if size is None:
         raise ValueError(
-            "the config has no model.data_preprocessor.size to take the input size "
-            'from: add it, or give --cfg-options "model.data_preprocessor.size=(H,W)"'
+            "the config has neither model.data_preprocessor.size nor crop_size to take "
+            'the input size from: give --cfg-options "crop_size=(H,W)"'
         )
     return tuple(size)
 
 
 def input_channels(cfg: Config) -> int:
-    """The channels of the images that a config's backbone takes, 3 by default."""
-    return (cfg.model.get("backbone") or {}).get("in_channels", 3)
+    """The ``in_channels`` of a config's backbone, or else the length of ``mean``."""
+    backbone = cfg.model.get("backbone") or {}
+    while "in_channels" not in backbone and "backbone_cfg" in backbone:
+        backbone = backbone["backbone_cfg"]
+    return backbone.get("in_channels") or len(_preprocessor(cfg).get("mean") or "RGB")
+
+
+def _preprocessor(cfg: Config) -> dict:
+    return cfg.model.get("data_preprocessor") or {}
 
 
 def windows_shape(
     cfg: Config, image_size: tuple[int, int]
 ) -> tuple[int, int, int, int]:
-    """The shape (N, C, H, W) of what a segmentor sees of an image in a test.
+    """The shape (N, C, H, W) of the inputs that a test makes of one image.
 
-    That is N windows, one after the other, which overlap where ``model.test_cfg``
-    slides (``EncoderDecoder.slide_inference`` of the host), and else the image, N = 1.
+    N is the number of windows, which overlap, if ``model.test_cfg`` slides
+    (``EncoderDecoder.slide_inference`` of the host); otherwise it is 1.
 
     Args:
         cfg: A segmentor's config.

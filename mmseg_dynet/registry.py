@@ -9,16 +9,16 @@ from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, OPTIM_WRAPPERS
 
 from mmseg_dynet.datasets import CamVidDataset
 from mmseg_dynet.engine import (
+    BFloat16OptimWrapper,
     ChannelsLastHook,
-    CheckPretrainedHook,
+    CheckSetupHook,
+    ClassIoUMetric,
     CoefficientHook,
     FiniteLossHook,
     KernelReuseHook,
     SafeCheckpointHook,
 )
-from mmseg_dynet.engine.checkpoint_hook import BACKEND, WholeFileBackend
-from mmseg_dynet.engine.metric import ClassIoUMetric
-from mmseg_dynet.engine.optim_wrapper import BFloat16OptimWrapper
+from mmseg_dynet.engine.checkpoint_hook import BACKEND, AtomicBackend
 from mmseg_dynet.models import (
     DyMobileNetV2,
     DyMobileNetV3,
@@ -42,7 +42,7 @@ MODELS.register_module("Dynamized", module=build_dynamized)
 
 for module in (
     ChannelsLastHook,
-    CheckPretrainedHook,
+    CheckSetupHook,
     CoefficientHook,
     FiniteLossHook,
     KernelReuseHook,
@@ -53,4 +53,4 @@ for module in (
 DATASETS.register_module(module=CamVidDataset)
 METRICS.register_module(module=ClassIoUMetric)
 OPTIM_WRAPPERS.register_module(module=BFloat16OptimWrapper)
-register_backend(BACKEND, WholeFileBackend)
+register_backend(BACKEND, AtomicBackend)

@@ -1,4 +1,4 @@
-"""Samples are spread over a data set, windows over an image."""
+"""Configs are read, samples picked, shapes of inputs derived."""
 
 from types import SimpleNamespace
 
@@ -7,7 +7,13 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmseg.models.segmentors import EncoderDecoder
 
-from mmseg_dynet.apis import spread, windows_shape
+from mmseg_dynet.apis import (
+    evenly_spaced,
+    input_channels,
+    input_size,
+    load_config,
+    windows_shape,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,8 +27,8 @@ from mmseg_dynet.apis import spread, windows_shape
         (99, list(range(11))),
     ],
 )
-def test_picks_are_evenly_spread(number, expected):
-    assert list(spread(range(11), number)) == expected
+def test_picks_are_evenly_spaced(number, expected):
+    assert list(evenly_spaced(range(11), number)) == expected
 
 
 @pytest.mark.parametrize("size", [(360, 480), (240, 320), (100, 500), (361, 734)])
@@ -45,3 +51,52 @@ def test_windows_are_those_of_the_host(size, stride):
 @pytest.mark.parametrize("model", [{}, dict(test_cfg=dict(mode="whole"))])
 def test_an_image_is_one_window_where_nothing_slides(model):
     assert windows_shape(Config(dict(model=model)), (5, 7)) == (1, 3, 5, 7)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (dict(model=dict(data_preprocessor=dict(size=(4, 8)))), (3, 4, 8)),
+        (
+            dict(
+                model=dict(
+                    backbone=dict(in_channels=4),
+                    data_preprocessor=dict(size=None, size_divisor=32, mean=None),
+                ),
+                crop_size=(5, 7),
+            ),
+            (4, 5, 7),
+        ),
+        (
+            dict(model=dict(data_preprocessor=dict(size=(4, 8), mean=[0.5]))),
+            (1, 4, 8),
+        ),
+        (
+            dict(
+                model=dict(backbone=dict(backbone_cfg=dict(in_channels=2))),
+                crop_size=(5, 7),
+            ),
+            (2, 5, 7),
+        ),
+    ],
+)
+def test_shapes_of_inputs_are_those_of_the_config(config, expected):
+    cfg = Config(config)
+    assert (input_channels(cfg), *input_size(cfg)) == expected
+
+
+def test_a_config_without_a_size_is_refused():
+    with pytest.raises(ValueError, match=r"neither model\.data_preprocessor\.size nor"):
+        input_size(Config(dict(model=dict(data_preprocessor=dict(size_divisor=32)))))
+
+
+def test_options_of_workers_go_where_there_are_none(tmp_path):
+    path = tmp_path / "config.py"
+    path.write_text(
+        "train_dataloader = dict(num_workers=2, persistent_workers=True)\n"
+        "val_dataloader = dict(num_workers=2, persistent_workers=True, timeout=9)\n"
+        "test_dataloader = None\n"
+    )
+    cfg = load_config(path, {"val_dataloader.num_workers": 0})
+    assert cfg.train_dataloader == dict(num_workers=2, persistent_workers=True)
+    assert cfg.val_dataloader == dict(num_workers=0)

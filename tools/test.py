@@ -8,8 +8,6 @@ from mmseg_dynet.cli import (
     config_parser,
     load_run_config,
 )
-from mmseg_dynet.engine.pretrained import check_weights
-from mmseg_dynet.engine.unwrap import tested_model
 
 
 def parse_args():
@@ -46,10 +44,7 @@ def main():
         cfg.model = dict(**cfg.tta_model, module=cfg.model)
     if args.out is not None:
         cfg.test_evaluator.update(output_dir=args.out, keep_results=True)
-    runner = Runner.from_cfg(cfg)
-    # MMEngine would test what does not fit with random weights, after a warning.
-    check_weights(tested_model(runner), args.checkpoint, unused="auxiliary_head.")
-    runner.test()
+    Runner.from_cfg(cfg).test()
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def parse_args():
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on from the latest checkpoint in the work dir, if there is one",
+        help="resume from the latest checkpoint in the work dir, if there is one",
     )
     parser.add_argument(
         "--amp", action="store_true", help="train with automatic mixed precision"
@@ -40,6 +40,7 @@ def main():
             cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
         else:  # MMEngine's needs a GPU
             cfg.optim_wrapper.type = "BFloat16OptimWrapper"
+            cfg.optim_wrapper.pop("loss_scale", None)
     RUNNERS.build(cfg).train()
 
 

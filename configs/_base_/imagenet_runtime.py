@@ -15,7 +15,7 @@ default_hooks = dict(
     sampler_seed=dict(type="DistSamplerSeedHook"),
     visualization=dict(type="VisualizationHook", enable=False),
 )
-custom_hooks = [dict(type="CheckPretrainedHook"), dict(type="FiniteLossHook")]
+custom_hooks = [dict(type="CheckSetupHook"), dict(type="FiniteLossHook")]
 vis_backends = [dict(type="LocalVisBackend")]
 visualizer = dict(type="UniversalVisualizer", vis_backends=vis_backends)
 log_level = "INFO"

@@ -1,15 +1,16 @@
-"""Hooks for MMEngine's runner."""
+"""What plugs into MMEngine's Runner."""
 
-from .channels_last import ChannelsLastHook
 from .checkpoint_hook import SafeCheckpointHook
-from .coefficient_hook import CoefficientHook
-from .finite_loss import FiniteLossHook
-from .kernel_reuse_hook import KernelReuseHook
-from .pretrained import CheckPretrainedHook
+from .hooks import ChannelsLastHook, CoefficientHook, FiniteLossHook, KernelReuseHook
+from .metric import ClassIoUMetric
+from .optim_wrapper import BFloat16OptimWrapper
+from .setup_check import CheckSetupHook
 
 __all__ = [
+    "BFloat16OptimWrapper",
     "ChannelsLastHook",
-    "CheckPretrainedHook",
+    "CheckSetupHook",
+    "ClassIoUMetric",
     "CoefficientHook",
     "FiniteLossHook",
     "KernelReuseHook",

@@ -1,48 +1,42 @@
-"""Checkpoint files: read without running code from them, found again after a crash.
+"""Read checkpoints without running code from them, and find the newest good one.
 
-A checkpoint is a pickle, and reading a pickle calls whatever functions it names.
-MMEngine reads checkpoints by ``torch.load(weights_only=False)``, at once or after a
-refusal. Here ``restricted_pickle`` reads them, which builds tensors,
-arrays and log histories and calls nothing else. What MMEngine would execute or remove
-at the word of a checkpoint is dropped.
+A checkpoint is a pickle, which can call any function when it is read. From torch 2.6
+on, ``torch.load(weights_only=True)`` prevents that, given a list of the types that
+MMEngine's log histories need. Older torch is not safe: there, checkpoints are trusted.
 """
 
+import functools
+import logging
+import pickle
 import re
-import shlex
 import sys
 import zipfile
 from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
 
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from . import restricted_pickle
-
-# Where a checkpoint keeps its weights: MMEngine's, and those of torchvision's scripts.
-# A file of weights is its own table of them.
 KEYS = ("state_dict", "model")
-# Run by hand, by those who trust a file: SOURCE TARGET.
-RESAVE = (
-    "import sys, torch; "
-    'c = torch.load(sys.argv[1], "cpu", weights_only=False); '
-    'torch.save(c.get("state_dict", c), sys.argv[2])'
-)
+"""Where checkpoints of MMEngine and of torchvision's scripts keep their weights."""
 
 
 def use_safe_loading() -> None:
-    """Let MMEngine read all checkpoint files of this process by this module.
+    """Make MMEngine read all checkpoint files of this process with this module.
 
-    For programs, such as this project's tools: other code in the process may want to
-    read checkpoints that hold more than this module allows.
+    For programs, such as the tools, since other code in the process may need to read
+    checkpoints that hold more. OneDL's own loader falls back to running their code.
     """
     CheckpointLoader.register_scheme(prefixes="", loader=load_from_file, force=True)
 
 
-def load_from_file(filename: str, map_location: object = None) -> dict:
-    """Read a checkpoint file, running no code from it.
+def load_from_file(filename: str | Path, map_location: object = None) -> dict:
+    """Read a checkpoint file of tensors, numbers, text and log histories.
 
     Args:
         filename: Path of the file.
@@ -53,60 +47,105 @@ def load_from_file(filename: str, map_location: object = None) -> dict:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is cut off or no checkpoint, or it asks for what no
-            checkpoint of weights and log histories needs.
+        ValueError: The file is cut off or not a checkpoint, or it holds objects of
+            other types, which could run code.
     """
     path = Path(filename).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
-        content = restricted_pickle.load(path, map_location)
-    except restricted_pickle.NotAllowed as error:
-        raise ValueError(
-            f"{path} asks for {error} when it is read, which can run code and is "
-            "refused. If you trust whoever made the file, keep its weights alone, in a "
-            f"file that asks for nothing:\n    {_resave(path)}"
-        ) from error
+        content = _load(path, map_location)
     except Exception as error:  # a damaged pickle can raise anything
-        if is_whole(path) and isinstance(error, RuntimeError | OSError | MemoryError):
-            raise  # of another cause, such as a full GPU
-        raise ValueError(
-            f"{path} is cut off, damaged or no checkpoint: {_first_line(error)}. Get "
-            "it again, or go on from an older one"
-        ) from error
+        if not is_whole(path):
+            raise ValueError(
+                f"{path} is cut off, damaged or not a checkpoint: get it again, or use "
+                "an earlier one"
+            ) from error
+        if isinstance(error, pickle.UnpicklingError):
+            raise ValueError(
+                f"{path} holds more than weights and log histories, and reading it "
+                "could run code. If you trust its source, save its weights alone: "
+                f'torch.save(torch.load("{path}", weights_only=False)["state_dict"], '
+                "NEW_FILE)"
+            ) from error
+        raise
     if not isinstance(content, dict):
         raise ValueError(
             f"{path} holds a {type(content).__name__}: a checkpoint is a dict of "
-            "weights, or one with such a state_dict"
+            "weights, or a dict with a state_dict"
         )
-    _disarm(content, path)
+    if isinstance(content.get("meta"), dict):
+        content["meta"].pop("config", None)  # Runner.resume would execute it
     return content
 
 
+def _load(path: Path, map_location: object) -> object:
+    if torch.__version__ >= (2, 6):
+        with torch.serialization.safe_globals(_safe_globals()):
+            return torch.load(path, map_location, weights_only=True)
+    _warn_of_trust()
+    return torch.load(path, map_location)
+
+
+@functools.cache
+def _warn_of_trust() -> None:
+    print_log(
+        f"torch {torch.__version__} runs the code that a checkpoint contains: read "
+        "checkpoints that you trust, or install torch 2.6 or later",
+        logger="current",
+        level=logging.WARNING,
+    )
+
+
+@functools.cache
+def _safe_globals() -> list:
+    """What log histories and NumPy's numbers consist of."""
+    rebuild, scalar = np.zeros(0).__reduce__()[0], np.float64().__reduce__()[0]
+    numeric = np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?"
+    return [
+        HistoryBuffer,
+        (_statistic, "builtins.getattr"),
+        np.ndarray,
+        np.dtype,
+        *{type(np.dtype(code)) for code in numeric},
+        *(  # NumPy 1 writes the first module, NumPy 2 the second.
+            (function, f"numpy.{module}.multiarray.{name}")
+            for module in ("core", "_core")
+            for function, name in ((rebuild, "_reconstruct"), (scalar, "scalar"))
+        ),
+    ]
+
+
+def _statistic(owner: type, name: str) -> object:
+    """A method of HistoryBuffer: its pickle names four of them with ``getattr``."""
+    if owner is not HistoryBuffer or name not in ("min", "max", "current", "mean"):
+        raise pickle.UnpicklingError(f"getattr({owner!r}, {name!r})")
+    return getattr(owner, name)
+
+
 def read_weights(checkpoint: str) -> dict[str, Tensor]:
-    """The weights of a checkpoint, without what a wrapper adds to their names.
+    """The weights of a checkpoint, as :func:`weights_of` returns them.
 
     Args:
-        checkpoint: Path of a file, which runs no code, or an address that MMEngine
-            knows (``https://``, ``torchvision://``), which is trusted.
+        checkpoint: Path of a file, or an address that MMEngine knows (``https://``,
+            ``torchvision://``), which is trusted.
     """
-    read = CheckpointLoader.load_checkpoint if "://" in checkpoint else load_from_file
-    return weights_of(read(checkpoint, map_location="cpu"))
+    load = CheckpointLoader.load_checkpoint if "://" in checkpoint else load_from_file
+    return weights_of(load(checkpoint, map_location="cpu"))
 
 
 def weights_of(checkpoint: dict) -> dict[str, Tensor]:
-    """The weights in a checkpoint, without what a wrapper adds to their names.
+    """The weights in a checkpoint, without the prefix that a wrapper adds to names.
 
     Raises:
         ValueError: There are none.
     """
-    table = next((checkpoint[key] for key in KEYS if key in checkpoint), checkpoint)
-    weights = table if isinstance(table, Mapping) else {}
-    if not weights or not all(isinstance(w, Tensor) for w in weights.values()):
+    weights = next((checkpoint[key] for key in KEYS if key in checkpoint), checkpoint)
+    values = weights.values() if isinstance(weights, Mapping) else ()
+    if not values or not all(isinstance(value, Tensor) for value in values):
         raise ValueError(
-            f"the checkpoint has no weights under {' or '.join(KEYS)}, nor is it a "
-            f"table of weights itself: it has {', '.join(map(str, checkpoint))}. Save "
-            "the state_dict() of the model"
+            f"the checkpoint has no weights under {' or '.join(KEYS)}, and is not a "
+            f"state dict itself: it has {', '.join(map(str, checkpoint))}"
         )
     weights = copy(weights)  # with the versions of modules that torch attaches
     consume_prefix_in_state_dict_if_present(weights, "module.")
@@ -114,132 +153,55 @@ def weights_of(checkpoint: dict) -> dict[str, Tensor]:
 
 
 def short_name(checkpoint: str | Path) -> str:
-    """What a checkpoint is called where there are several: "run/iter_80000"."""
+    """A name that tells several checkpoints apart: "run/iter_80000"."""
     path = Path(checkpoint)
     return Path(path.parent.name, path.stem).as_posix()
 
 
-def is_whole(path: Path) -> bool:
-    """Whether ``path`` is a checkpoint as torch writes them, to its last byte.
-
-    Reads it once, and compares the checksum of every tensor: 60 ms for 140 MB that are
-    in memory. Files of torch before 1.6 are no such archives.
-    """
+def is_whole(path: str | Path) -> bool:
+    """Whether a file is a checkpoint of torch 1.6 or later, and all checksums agree."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            return archive.testzip() is None and any(
-                name.endswith("/data.pkl") for name in names
-            )
+            is_checkpoint = any(n.endswith("/data.pkl") for n in archive.namelist())
+            return is_checkpoint and archive.testzip() is None
     except Exception:  # a damaged archive can raise anything
         return False
 
 
-def find_newest(work_dir: str | Path) -> Path | None:
-    """The checkpoint to go on from, whatever has happened to the training.
-
-    It is the one that ``last_checkpoint`` names, in case it is whole, unless a later
-    one was written after it; else the whole one that was written last.
+def find_newest(work_dir: str | Path) -> str | None:
+    """The checkpoint to resume from: the one saved last that is not damaged.
 
     Args:
         work_dir: Folder of ``last_checkpoint`` and of ``iter_N.pth`` or
-            ``epoch_N.pth``.
+            ``epoch_N.pth``. The checkpoint that the former names comes first.
 
     Returns:
-        Its path, or None in a folder without checkpoints.
+        Its path or, on remote storage, its address; None if there are no checkpoints.
 
     Raises:
-        ValueError: There are checkpoints, but none is whole.
+        ValueError: There are checkpoints, but all of them are damaged.
     """
     work_dir = Path(work_dir)
-    found = sorted(
-        (path for path in work_dir.glob("*.pth") if _number(path)),
-        key=_written,
-        reverse=True,
-    )
-    named = _named(work_dir)
-    if named is not None and is_whole(named):
-        later = [
-            path
-            for path in found
-            if _number(path) > _number(named) and _written(path) > _written(named)
-        ]
-        candidates = [*later, named]
-    else:
-        candidates = found
+    pointer = work_dir / "last_checkpoint"
+    named = pointer.read_text("utf-8", "replace").strip() if pointer.is_file() else ""
+    if "://" in named:
+        return named
+    numbers = {
+        path: int(match[2])
+        for path in work_dir.glob("*.pth")
+        if (match := re.fullmatch(r"(iter|epoch)_(\d+)", path.stem))
+    }
+    by_age = sorted(numbers, key=lambda p: (p.stat().st_mtime_ns, numbers[p]))
+    # The folder may have been moved since its checkpoint was named.
+    candidates = [Path(named), work_dir / Path(named).name, *reversed(by_age)]
+    candidates = [path for path in candidates if path.is_file()]
     for path in candidates:
         if is_whole(path):
-            return path
-        print(f"{path} is not whole: looking for an older one", file=sys.stderr)
+            return str(path)
+        print(f"{path} is damaged: looking for an earlier one", file=sys.stderr)
     if candidates:
         raise ValueError(
-            f"none of the {len(candidates)} checkpoints in {work_dir} is whole: remove "
-            "them to start anew, or name another with --cfg-options load_from=FILE"
+            f"all checkpoints in {work_dir} are damaged: remove them to start again, "
+            "or name another one with --cfg-options load_from=FILE"
         )
     return None
-
-
-def _named(work_dir: Path) -> Path | None:
-    """What ``last_checkpoint`` names, also if the folder was moved since."""
-    try:
-        name = (work_dir / "last_checkpoint").read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        return None
-    if not name:
-        return None
-    return next(
-        (path for path in (Path(name), work_dir / Path(name).name) if path.is_file()),
-        None,
-    )
-
-
-def _number(path: Path) -> int:
-    """The number of iterations or epochs in a name, 0 if it has none."""
-    match = re.fullmatch(r"(iter|epoch)_(\d+)", path.stem)
-    return int(match[2]) if match else 0
-
-
-def _written(path: Path) -> int:
-    return path.stat().st_mtime_ns
-
-
-def _disarm(content: dict, path: Path) -> None:
-    """Drop what MMEngine would act on when it resumes from a checkpoint.
-
-    Raises:
-        ValueError: What ought to be notes on the training is something else.
-    """
-    if "meta" in content:
-        if not isinstance(content["meta"], dict):
-            raise ValueError(
-                f"{path} holds a {type(content['meta']).__name__} as its meta: a "
-                "checkpoint has a dict there, or none"
-            )
-        # Runner.resume would execute it as Python, to warn of another number of GPUs.
-        content["meta"].pop("config", None)
-    if isinstance(hub := content.get("message_hub"), dict):
-        _forget_foreign_best(hub, path.parent)
-
-
-def _forget_foreign_best(hub: dict, folder: Path) -> None:
-    """Drop the names of best checkpoints, unless they are names of such in ``folder``.
-
-    CheckpointHook removes what is named, file or folder, when it has a better one.
-    """
-    info = hub.get("runtime_info")
-    if not isinstance(info, dict):
-        return
-    for name in [name for name in info if str(name).startswith("best_ckpt")]:
-        best = Path(str(info[name]))
-        beside = best.parent.resolve() == folder.resolve()
-        if not (beside and best.name.startswith("best_")):
-            del info[name]
-
-
-def _resave(path: Path) -> str:
-    target = path.with_name(f"{path.stem}_weights.pth")
-    return shlex.join(["python", "-c", RESAVE, str(path), str(target)])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,24 +1,24 @@
-"""The metric of MMSegmentation, with a value for each class."""
+"""MMSegmentation's IoU metric, with a value per class."""
 
 from mmseg.evaluation import IoUMetric
 
 
 class ClassIoUMetric(IoUMetric):
-    """IoU as IoUMetric computes it, and each class's as a value ``IoU.NAME``.
+    """IoUMetric that also returns the IoU of each class, as ``IoU.NAME``.
 
-    IoUMetric prints classes as a table, which no log or plot can take up. Arguments are
-    those of IoUMetric.
+    IoUMetric prints them as a table only, which logs and plots cannot use. Arguments
+    are those of IoUMetric.
     """
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Sum up the areas of all images.
 
         Args:
-            results: For each image: areas of intersection, union, prediction and label,
-                a tensor of one value a class each.
+            results: Per image, the areas of intersection, union, prediction and label,
+                each a tensor with one value per class.
 
         Returns:
-            What IoUMetric returns, and each class's IoU in percent; nan for a class
+            What IoUMetric returns, and each class's IoU in percent; NaN for a class
             that neither occurs nor is predicted.
         """
         metrics = super().compute_metrics(results)

@@ -11,19 +11,20 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 from torch.optim import Optimizer
 
-AMPERE = (8, 0)  # compute capability of the first GPUs of NVIDIA with bfloat16
+AMPERE = (8, 0)
+"""Compute capability of the first NVIDIA GPUs with bfloat16."""
 
 
 def computes_bfloat16(device_type: str) -> bool:
-    """Tell whether the machine's devices of a type have arithmetic for bfloat16.
+    """Whether the machine's devices of a type compute in bfloat16.
 
     Others emulate it: a CPU without AVX512 trains FCN on Dy-ResNet-18 ten times slower
     than in float32. Before torch 2.6, AVX512 is taken for enough, which it is not on
     Skylake and Cascade Lake.
 
     Args:
-        device_type: As in ``torch.device(...).type``. Of types other than "cpu" and
-            "cuda" nothing is known; they are trusted.
+        device_type: As in ``torch.device(...).type``. True for types other than "cpu"
+            and "cuda".
     """
     if device_type == "cpu":
         return (
@@ -37,28 +38,28 @@ def computes_bfloat16(device_type: str) -> bool:
 
 
 def _is_x86_without_bfloat16() -> bool:
-    """Whether oneDNN, which asks for AVX512 alone, would emulate bfloat16."""
+    """Whether oneDNN, which only asks for AVX512, would emulate bfloat16."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return False
     flags = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    supported = [getattr(torch.cpu, flag, None) for flag in flags]
-    return None not in supported and not any(tell() for tell in supported)
+    checks = [getattr(torch.cpu, flag, None) for flag in flags]
+    return None not in checks and not any(check() for check in checks)
 
 
 class BFloat16OptimWrapper(OptimWrapper):
-    """Train in bfloat16 where that is safe, as torch.autocast decides.
+    """Train in bfloat16 where torch.autocast considers it safe, on any device.
 
-    MMEngine's AmpOptimWrapper scales the loss, which float16 needs and bfloat16, with
-    the range of float32, does not; and it refuses CPUs, of which those with AVX512-BF16
-    or AMX train about twice as fast so. Parameters, gradients and the optimizer stay
-    float32.
+    MMEngine's AmpOptimWrapper refuses CPUs, of which those with AVX512-BF16 or AMX
+    train about twice as fast in bfloat16. It also scales the loss, which float16 needs
+    and bfloat16, with the range of float32, does not. Parameters, gradients and the
+    state of the optimizer stay in float32.
 
-    Where the device has no arithmetic for bfloat16, all is float32, and a warning is
-    logged.
+    On a device that does not compute in bfloat16, training is in float32, and a warning
+    is logged.
 
     Args:
         optimizer: As for OptimWrapper.
-        emulate: Compute in bfloat16 there as well, slowly.
+        emulate: Use bfloat16 on such a device as well, slowly.
         **kwargs: Those of OptimWrapper.
     """
 
@@ -72,9 +73,8 @@ class BFloat16OptimWrapper(OptimWrapper):
         self.enabled = emulate or computes_bfloat16(self.device_type)
         if not self.enabled:
             print_log(
-                f"This {self.device_type} has no arithmetic for bfloat16: training in "
-                "float32. (optim_wrapper.emulate=True computes in bfloat16 all the "
-                "same, slowly.)",
+                f"This {self.device_type} does not compute in bfloat16: training in "
+                "float32. (optim_wrapper.emulate=True emulates bfloat16, slowly.)",
                 logger="current",
                 level=logging.WARNING,
             )

@@ -22,7 +22,7 @@ from mmseg.structures import SegDataSample
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmseg_dynet.cli import load_config
+from mmseg_dynet.apis import load_config
 
 CONFIG = "configs/dynet/dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
 NUM_STEPS = 4
@@ -31,7 +31,7 @@ NUM_CLASSES = 19
 
 def build_model(with_cp: bool) -> nn.Module:
     """Without dropout, and with batch norms that keep their statistics."""
-    cfg = load_config(str(Path(__file__).parents[1] / CONFIG))
+    cfg = load_config(Path(__file__).parents[2] / CONFIG)
     cfg.model.backbone.with_cp = with_cp
     cfg.model.decode_head.dropout_ratio = cfg.model.auxiliary_head.dropout_ratio = 0
     init_default_scope("mmseg")

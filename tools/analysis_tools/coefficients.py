@@ -28,7 +28,7 @@ from mmseg_dynet.analysis.coefficients import (
     average,
 )
 from mmseg_dynet.analysis.machine import provenance
-from mmseg_dynet.apis import build_model, spread
+from mmseg_dynet.apis import build_model, evenly_spaced
 from mmseg_dynet.cli import at_least, config_parser, load_config
 from mmseg_dynet.files import write_figure, write_json
 
@@ -41,7 +41,7 @@ def parse_args():
         "--num-images",
         type=at_least(2),
         metavar="N",
-        help="take N of the test images, evenly spread (default: all)",
+        help="take N of the test images, evenly spaced (default: all)",
     )
     parser.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw the layers (PNG, SVG, PDF)"
@@ -51,7 +51,7 @@ def parse_args():
 
 
 def build_test_loader(cfg: Config, num_images: int | None) -> DataLoader:
-    subset = spread(DATASETS.build(cfg.test_dataloader.dataset), num_images)
+    subset = evenly_spaced(DATASETS.build(cfg.test_dataloader.dataset), num_images)
     return Runner.build_dataloader({**cfg.test_dataloader, "dataset": subset})
 
 

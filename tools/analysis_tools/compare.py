@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.analysis.latency import time_alternating
-from mmseg_dynet.apis import spread, windows_shape
+from mmseg_dynet.apis import evenly_spaced, windows_shape
 from mmseg_dynet.cli import at_least, config_parser, default_work_dir, load_config
 from mmseg_dynet.engine.checkpoint import find_newest, short_name
 from mmseg_dynet.files import write_figure, write_json
@@ -120,7 +120,7 @@ def draw_predictions(runners: dict[str, Runner], num_images: int) -> Figure:
     """Lay out images, ground truth and predictions in columns, with a legend."""
     dataset = next(iter(runners.values())).test_dataloader.dataset
     classes, palette = dataset.metainfo["classes"], dataset.metainfo["palette"]
-    samples = list(spread(dataset, num_images))
+    samples = list(evenly_spaced(dataset, num_images))
     truths = [s["data_samples"].gt_sem_seg.data[0].numpy() for s in samples]
     columns = {
         "image": [to_rgb(s["inputs"]) for s in samples],

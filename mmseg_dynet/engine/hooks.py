@@ -1,0 +1,203 @@
+"""Small hooks for MMEngine's Runner: memory format, coefficients, kernel reuse, NaN."""
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from mmseg_dynet.analysis.coefficients import (
+    CoefficientRecorder,
+    average,
+    dynamic_layers,
+)
+from mmseg_dynet.deploy.kernel_reuse import KernelReuse, check_whole_frames
+
+
+def unwrapped_model(runner: Runner) -> nn.Module:
+    """The model itself, also in distributed training."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+class ChannelsLastHook(Hook):
+    """Lay out the model's weights in channels_last; feature maps follow them.
+
+    Convolutions on CPUs, and in half precision on GPUs, compute in this format. Values
+    are the same up to rounding, and checkpoints load in either format.
+    """
+
+    def before_run(self, runner: Runner) -> None:
+        """Convert before anything runs, since a run may begin with a validation."""
+        unwrapped_model(runner).to(memory_format=torch.channels_last)
+
+
+class CoefficientHook(Hook):
+    r"""Log statistics of the coefficients over the images of each validation.
+
+    ::
+
+        python tools/train.py CONFIG --cfg-options \
+            default_hooks.coefficients.type=CoefficientHook
+
+    They are logged beside the mIoU as ``coefficients/NAME``: mean, between_image_std,
+    between_image_share, dead and saturated of
+    :class:`mmseg_dynet.analysis.coefficients.CoefficientSummary`, averaged over all
+    fixed kernels of the network. In distributed training, the first process logs the
+    images that it sees itself.
+
+    Args:
+        per_layer: Whether to log the values of each layer as well, as
+            ``coefficients/LAYER/NAME``.
+
+    Raises:
+        ValueError: When training or a validation begins: the network is static. At the
+            end of a validation: it had fewer than two images.
+    """
+
+    def __init__(self, per_layer: bool = False) -> None:
+        self.per_layer = per_layer
+
+    def before_train(self, runner: Runner) -> None:
+        """Refuse a static network at once, rather than when it is validated."""
+        model = unwrapped_model(runner)
+        if not dynamic_layers(model):
+            raise ValueError(
+                f"{type(model).__name__} is static (no DyConv2d), so it has no "
+                "coefficients: remove CoefficientHook, or choose a dynamic network"
+            )
+
+    before_val = before_train
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Start recording."""
+        self._recorder = CoefficientRecorder(unwrapped_model(runner))
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Stop recording, and pass the values to LoggerHook."""
+        self._recorder.remove()
+        layers = self._recorder.summarize()
+        scalars = average(layers)
+        if self.per_layer:
+            for name, layer in layers.items():
+                scalars |= {f"{name}/{k}": v for k, v in layer.scalars().items()}
+        for name, value in scalars.items():
+            runner.message_hub.update_scalar(f"val/coefficients/{name}", value)
+
+
+class KernelReuseHook(Hook):
+    r"""Keep fused kernels for ``every`` frames while a run validates or tests.
+
+    The difference in mIoU to a plain test is what
+    :class:`mmseg_dynet.deploy.kernel_reuse.KernelReuse` costs in accuracy::
+
+        python tools/test.py CONFIG CHECKPOINT --cfg-options \
+            default_hooks.kernel_reuse.type=KernelReuseHook \
+            default_hooks.kernel_reuse.every=5
+
+    The loader must yield one frame at a time, in the order of the video. Use one
+    process: each of N processes would see every N-th frame only. Kernels are also kept
+    from the end of one video of a data set to the start of the next.
+
+    Args:
+        every: As in KernelReuse.
+
+    Raises:
+        ValueError: When testing begins: ``every`` is below 1, the test augments, the
+            loader yields several frames at a time, or the segmentor cuts frames into
+            windows.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Start with a key frame."""
+        self._start(runner, runner.val_dataloader)
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Start with a key frame."""
+        self._start(runner, runner.test_dataloader)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Leave the model as it was."""
+        self._reuse.remove()
+
+    after_test_epoch = after_val_epoch
+
+    def _start(self, runner: Runner, frames: DataLoader) -> None:
+        model = unwrapped_model(runner)
+        if isinstance(model, BaseTTAModel):
+            raise ValueError(
+                "test-time augmentation shows each frame in several views, which must "
+                "not share kernels: leave out --tta, or KernelReuseHook"
+            )
+        if frames.batch_size != 1:
+            raise ValueError(
+                f"the loader yields {frames.batch_size} frames at a time, and each "
+                "would get the kernels of another: set val_dataloader.batch_size=1 and "
+                "test_dataloader.batch_size=1"
+            )
+        check_whole_frames(model)
+        self._reuse = KernelReuse(model, self.every)
+
+
+class FiniteLossHook(Hook):
+    """Stop when a loss becomes NaN or infinite, before it reaches a checkpoint.
+
+    The step that follows such a loss destroys all weights. A gradient can overflow
+    where the loss does not, so before a checkpoint is saved, its parameters are checked
+    for NaN as well. MMEngine waits for the losses in each iteration anyway, to log
+    them.
+    """
+
+    REMEDY = (
+        "Resume from an earlier checkpoint with clipped gradients (--cfg-options "
+        "optim_wrapper.clip_grad._delete_=True optim_wrapper.clip_grad.max_norm=1), or "
+        "start again with a lower optim_wrapper.optimizer.lr; --resume would keep the "
+        "checkpoint's"
+    )
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Check the losses of an iteration: all whose names contain "loss".
+
+        Raises:
+            FloatingPointError: One is NaN or infinite.
+        """
+        lost = [
+            f"{name}={value.tolist()}"
+            for name, value in (outputs or {}).items()
+            if "loss" in name and isinstance(value, Tensor)
+            if not value.isfinite().all()
+        ]
+        if lost:
+            batch = data_batch if isinstance(data_batch, dict) else {}
+            images = [str(s.get("img_path")) for s in batch.get("data_samples", [])]
+            raise FloatingPointError(
+                f"iteration {runner.iter + 1} ended with {', '.join(lost)} (images: "
+                f"{', '.join(images[:8])}). Earlier checkpoints are good. {self.REMEDY}"
+            )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Check the parameters, not buffers: an observer starts at infinity.
+
+        Raises:
+            FloatingPointError: One has NaNs.
+        """
+        weights = checkpoint["state_dict"]
+        lost = [
+            name
+            for name, _ in unwrapped_model(runner).named_parameters()
+            if name in weights and weights[name].isnan().any()
+        ]
+        if lost:
+            raise FloatingPointError(
+                f"{len(lost)} parameters are NaN ({', '.join(lost[:5])}, ...) and are "
+                f"not saved. {self.REMEDY}"
+            )

@@ -1,0 +1,162 @@
+"""One hook that finds mistakes of a set-up before the first step."""
+
+from itertools import zip_longest
+
+from mmengine.dataset import InfiniteSampler
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.runner import CheckpointLoader, EpochBasedTrainLoop, Runner
+from mmseg.models.decode_heads import STDCHead
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.losses import CrossEntropyLoss, OhemCrossEntropy
+from torch import nn
+from torch.utils.data import Dataset
+
+from .hooks import unwrapped_model
+from .weights import check_weights, pretrained_parts, shapes_of, weights_in
+
+# What training changes in the states of optimizers and schedules.
+PROGRESS = {"params", "last_step", "base_values", "best", "num_bad_epochs"}
+
+
+class CheckSetupHook(Hook):
+    """Stop before the first step if weights, classes or loops do not fit together.
+
+    MMEngine loads the weights of a checkpoint that fit, and logs the others among
+    thousands of lines. With this hook, ``load_from`` and each pretrained ``init_cfg``
+    must fill all weights of their module. When training starts from ``load_from``, the
+    classifier may have been trained for another number of classes, and parts of the
+    model, such as the head, may be missing as a whole. A test needs no auxiliary head.
+
+    Heads and data sets must have the same number of classes. An epoch-based loop must
+    not have the endless sampler. A resumed training warns of settings in the config
+    that the checkpoint overrides.
+
+    Args:
+        strict_weights: False accepts checkpoints that fit in part.
+    """
+
+    def __init__(self, strict_weights: bool = True) -> None:
+        self.strict_weights = strict_weights
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Check a checkpoint before the model loads it, also in a test.
+
+        Raises:
+            ValueError: Its weights do not fit.
+        """
+        model, resumes = _model(runner), runner._resume
+        training = isinstance(runner.optim_wrapper, OptimWrapper | OptimWrapperDict)
+        weights = weights_in(checkpoint)
+        backbone = shapes_of(getattr(model, "backbone", nn.Identity()).state_dict())
+        if training and backbone and backbone.items() <= shapes_of(weights).items():
+            # A backbone alone, by names that MMEngine would not recognise.
+            weights = {f"backbone.{name}": weight for name, weight in weights.items()}
+            checkpoint["state_dict"] = weights
+        if self.strict_weights:
+            source = runner.cfg.get("load_from") or "the checkpoint"
+            check_weights(model, weights, source, partial=training and not resumes)
+        if training and resumes:
+            _warn_of_kept_settings(runner, checkpoint)
+
+    def before_train(self, runner: Runner) -> None:
+        """Check the loop, the classes and the pretrained weights.
+
+        Raises:
+            ValueError: One of them does not fit.
+        """
+        model, loop = _model(runner), runner.train_loop
+        endless = isinstance(loop.dataloader.sampler, InfiniteSampler)
+        if endless and isinstance(loop, EpochBasedTrainLoop):
+            raise ValueError(
+                "an epoch of an InfiniteSampler never ends: set "
+                "train_dataloader.sampler.type=DefaultSampler for EpochBasedTrainLoop, "
+                "or train with IterBasedTrainLoop"
+            )
+        _check_classes(model, loop.dataloader.dataset, "train_dataloader.dataset")
+        if runner.val_loop is not None:
+            dataset = runner.val_dataloader.dataset
+            _check_classes(model, dataset, "val_dataloader.dataset")
+        for name, module in model.named_modules() if self.strict_weights else ():
+            for init_cfg in pretrained_parts(module):
+                path, prefix = init_cfg["checkpoint"], init_cfg.get("prefix") or ""
+                content = CheckpointLoader.load_checkpoint(path, map_location="cpu")
+                source = f"{path}, for {name or 'the model'} with {prefix=},"
+                check_weights(module, weights_in(content, prefix), source)
+
+    def before_test(self, runner: Runner) -> None:
+        """Check the classes.
+
+        Raises:
+            ValueError: Heads and data set have different numbers of them.
+        """
+        dataset = runner.test_dataloader.dataset
+        _check_classes(_model(runner), dataset, "test_dataloader.dataset")
+
+
+def _model(runner: Runner) -> nn.Module:
+    model = unwrapped_model(runner)
+    return model.module if isinstance(model, BaseTTAModel) else model
+
+
+def _check_classes(model: nn.Module, dataset: Dataset, key: str) -> None:
+    """Raise a ValueError unless all heads can learn the classes of a data set.
+
+    Args:
+        model: A segmentor.
+        dataset: Of any kind, or a wrapper of others.
+        key: Where it stands in the config.
+    """
+    while hasattr(dataset, "dataset") or hasattr(dataset, "datasets"):
+        inner = "dataset" if hasattr(dataset, "dataset") else "datasets"
+        dataset, key = getattr(dataset, inner), f"{key}.{inner}"
+        if inner == "datasets":
+            dataset, key = dataset[0], f"{key}.0"
+    classes = getattr(dataset, "metainfo", {}).get("classes")
+    for name, head in model.named_modules():
+        # STDCHead's classes are those of an edge detector.
+        if not isinstance(head, BaseDecodeHead) or isinstance(head, STDCHead):
+            continue
+        option = f"model.{name}.num_classes"
+        if classes is not None and head.num_classes != len(classes):
+            raise ValueError(
+                f"{option} is {head.num_classes}, but {key} ({type(dataset).__name__}) "
+                f"has {len(classes)} classes: set {option}={len(classes)}, or "
+                f"{key}.metainfo.classes"
+            )
+        losses = head.loss_decode
+        for loss in losses if isinstance(losses, nn.ModuleList) else [losses]:
+            softmax = isinstance(loss, CrossEntropyLoss) and not loss.use_sigmoid
+            if head.out_channels == 1 and (
+                softmax or isinstance(loss, OhemCrossEntropy)
+            ):
+                raise ValueError(
+                    f"model.{name} has one output channel under softmax, which is "
+                    f"always 1 and learns nothing: set {option}=2 (background and the "
+                    "class), with loss_decode.use_sigmoid=True if out_channels=1"
+                )
+
+
+def _warn_of_kept_settings(runner: Runner, checkpoint: dict) -> None:
+    """Compare the config's optimizer and schedules with those to be resumed."""
+    groups = getattr(runner.optim_wrapper, "param_groups", [])
+    saved = checkpoint.get("optimizer", {}).get("param_groups", [])
+    pairs = [*zip(groups, saved, strict=False)]
+    if isinstance(runner.param_schedulers, list):
+        now = [schedule.state_dict() for schedule in runner.param_schedulers]
+        pairs += zip_longest(now, checkpoint.get("param_schedulers", []), fillvalue={})
+    kept = {
+        f"{key.removeprefix('initial_')} is {old.get(key)} (config: {new.get(key)})": 0
+        for new, old in pairs
+        for key in sorted(new.keys() | old.keys())
+        if not (key in PROGRESS or key[0] == "_" or f"initial_{key}" in new)
+        # Another version of torch may add settings that are off.
+        if (new.get(key) or None) != (old.get(key) or None)
+    }
+    if kept:
+        runner.logger.warning(
+            f"Resuming keeps settings of the checkpoint: {'; '.join([*kept][:9])}. To "
+            "train with those of the config, start from its weights: --cfg-options "
+            "load_from=CHECKPOINT without --resume"
+        )

@@ -1,0 +1,118 @@
+"""Whether the weights of a checkpoint fit a module: MMEngine loads those that do."""
+
+from collections.abc import Iterator, Mapping
+
+from mmengine.model import BaseModule
+from mmengine.model.weight_init import PretrainedInit
+from torch import Tensor, nn
+
+from mmseg_dynet.ops import DyConv2d
+
+STATIC = (
+    "It looks like a checkpoint of a static network: convert it with "
+    "tools/model_converters/static2dynet.py"
+)
+OTHER = "Use a checkpoint of the same network (stem, width, depth)"
+
+
+def weights_in(checkpoint: Mapping, prefix: str = "") -> dict[str, Tensor]:
+    """The weights that MMEngine finds in a checkpoint, by their names in the module.
+
+    Args:
+        checkpoint: What a file holds.
+        prefix: Of the weights to keep, as in ``init_cfg``. Without one, the prefix of a
+            wrapper is removed.
+    """
+    prefix = prefix and prefix.removesuffix(".") + "."
+    return {
+        name.removeprefix(prefix or "module."): weight
+        for name, weight in checkpoint.get("state_dict", checkpoint).items()
+        if name.startswith(prefix)
+    }
+
+
+def pretrained_parts(module: nn.Module) -> Iterator[dict]:
+    """The parts of a module's ``init_cfg`` that load a checkpoint as it is."""
+    if not isinstance(module, BaseModule):
+        return
+    if type(module).init_weights is not BaseModule.init_weights:
+        return  # it may convert the checkpoint
+    init_cfgs = module.init_cfg or []
+    for init_cfg in [init_cfgs] if isinstance(init_cfgs, dict) else init_cfgs:
+        if init_cfg["type"] in ("Pretrained", PretrainedInit):
+            yield init_cfg
+
+
+def shapes_of(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Shapes by name, without counters of batches, which MMEngine does not miss."""
+    return {
+        name: tuple(weight.shape)
+        for name, weight in weights.items()
+        if isinstance(weight, Tensor) and not name.endswith("num_batches_tracked")
+    }
+
+
+def check_weights(
+    module: nn.Module, weights: Mapping[str, Tensor], source: str, partial: bool = False
+) -> None:
+    """Check that weights fill a module. More weights than it has do not matter.
+
+    Args:
+        module: What the weights are for. It may have an auxiliary head of its own.
+        weights: By their names in the module.
+        source: Where they come from, for the error.
+        partial: Whether to accept weights for some children only, each complete, and
+            classifiers for another number of classes.
+
+    Raises:
+        ValueError: Weights are missing or have other shapes.
+    """
+    given, wanted = shapes_of(weights), shapes_of(module.state_dict())
+    children = {name.split(".")[0] for name in wanted}
+    required = children - {"auxiliary_head"}
+    if partial:
+        required = children & {name.split(".")[0] for name in given} or children
+    unfit = {
+        name: (shape, given.get(name, ()))
+        for name, shape in wanted.items()
+        if name.split(".")[0] in required and given.get(name) != shape
+    }
+    if partial:
+        unfit = _without_classifiers(module, unfit)
+    if unfit:
+        is_dynamic = any(isinstance(m, DyConv2d) for m in module.modules())
+        is_static = is_dynamic and not any(len(shape) == 5 for shape in given.values())
+        raise ValueError(
+            f"{source} does not fit {type(module).__name__}: {len(unfit)} of "
+            f"{len(wanted)} weights are missing or have other shapes "
+            f"({', '.join([*unfit][:5])}{', ...' if len(unfit) > 5 else ''}). "
+            f"{STATIC if is_static else OTHER}, or "
+            "set strict_weights=False in CheckSetupHook (custom_hooks) to start them "
+            "at random"
+        )
+
+
+def _without_classifiers(module: nn.Module, unfit: dict) -> dict:
+    """Leave out weights that differ in the number of classes only.
+
+    Those of a classifier have as many rows as there are classes, or one more. Others,
+    as in PointHead, have more columns, by the same difference.
+    """
+    numbers = {
+        number + extra
+        for m in module.modules()
+        if isinstance(getattr(m, "num_classes", None), int)
+        for number in (m.num_classes, getattr(m, "out_channels", m.num_classes))
+        for extra in (0, 1)
+    }
+    differences = {
+        name: [(a, a - b) for a, b in zip(*shapes, strict=True) if a != b]
+        for name, shapes in unfit.items()
+        if len(shapes[0]) == len(shapes[1]) and not name.startswith("backbone.")
+    }
+    of_classes = {d for pairs in differences.values() for a, d in pairs if a in numbers}
+    return {
+        name: shapes
+        for name, shapes in unfit.items()
+        if not {d for _, d in differences.get(name, [(0, 0)])} <= of_classes
+    }

@@ -1,0 +1,291 @@
+"""The small hooks: what they log, keep, lay out and stop."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.optim import OptimWrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner, get_priority, save_checkpoint
+from mmseg.models.segmentors import SegTTAModel
+from mmseg.registry import DATASETS
+from mmseg.structures import SegDataSample
+from PIL import Image
+from torch import nn
+
+from mmseg_dynet.apis import build_model, load_config
+from mmseg_dynet.deploy.kernel_reuse import KernelReuse
+from mmseg_dynet.engine import FiniteLossHook, SafeCheckpointHook
+from mmseg_dynet.engine.checkpoint import find_newest
+from mmseg_dynet.models import DyResNet, DyShuffleNetV2
+from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "configs/dynet/dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
+SHARES = ("between_image_share", "dead", "saturated")
+NAMES = ("mean", "between_image_std", *SHARES)
+
+
+def hook_of(name: str, **options: object) -> object:
+    return HOOKS.build(dict(type=name, **options))
+
+
+# ChannelsLastHook
+
+
+def test_weights_change_their_format_and_not_their_values():
+    torch.manual_seed(0)
+    model = DyResNet(18).eval()
+    x = torch.randn(1, 3, 32, 64)
+    with torch.no_grad():
+        expected = model(x)
+    hook_of("ChannelsLastHook").before_run(
+        SimpleNamespace(model=nn.DataParallel(model))
+    )
+    bank = model.layer1[0].conv1.weight
+    for weight in (model.conv1.weight, bank.flatten(0, 1)):
+        assert weight.is_contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        for out, before in zip(model(x), expected, strict=True):
+            assert out.is_contiguous(memory_format=torch.channels_last)
+            torch.testing.assert_close(out, before, rtol=1e-4, atol=1e-4)
+
+
+# CoefficientHook
+
+
+def test_training_logs_coefficients_beside_the_miou(run_tool, tiny_cityscapes):
+    run_tool("train.py", CONFIG, "--work-dir", "run", options=(
+        "default_hooks.coefficients.type=CoefficientHook",
+        "default_hooks.coefficients.per_layer=True",
+        "train_cfg.max_iters=1", "train_cfg.val_interval=1",
+        "train_dataloader.batch_size=2", "default_hooks.checkpoint.interval=1",
+    ))  # fmt: skip
+    (log,) = Path("run").glob("*/vis_data/scalars.json")
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    (record,) = [r for r in records if "mIoU" in r]
+
+    cfg = load_config(CONFIG)
+    cfg.val_dataloader.dataset.data_root = str(tiny_cityscapes)
+    model = build_model(cfg, "run/iter_1.pth")
+    kept = {
+        name: []
+        for name, module in model.named_modules()
+        if isinstance(module, CoefficientPredictor)
+    }
+    for name, coeffs in kept.items():
+        model.get_submodule(name).register_forward_hook(
+            lambda _, __, out, coeffs=coeffs: coeffs.append(
+                [coeff.double().flatten().numpy() for coeff in out]
+            )
+        )
+    with torch.no_grad():
+        for sample in DATASETS.build(cfg.val_dataloader.dataset):
+            model.test_step(pseudo_collate([sample]))
+
+    # Images x all coefficients of the network, and x those of one layer.
+    network = np.hstack([[np.concatenate(out) for out in c] for c in kept.values()])
+    conv2 = np.stack([out[1] for out in kept["backbone.layer4.0.predictor"]])
+    assert network.shape[0] == conv2.shape[0] == 4
+    for prefix, coeffs in {"": network, "backbone.layer4.0.conv2/": conv2}.items():
+        logged = {name: record[f"coefficients/{prefix}{name}"] for name in NAMES}
+        assert logged["mean"] == pytest.approx(coeffs.mean(), rel=1e-5)
+        between = coeffs.std(0).mean()
+        assert logged["between_image_std"] == pytest.approx(between, rel=1e-3)
+        assert logged["dead"] == (coeffs < 0.05).all(0).mean()
+        assert logged["saturated"] == (coeffs > 0.95).all(0).mean()
+    assert logged["between_image_share"] == pytest.approx(
+        between / conv2.std(), rel=1e-3
+    )
+
+
+def test_each_validation_of_a_wrapped_model_has_its_own_images():
+    model = nn.Sequential(DyConv2d(1, 1, 1, num_kernels=1))
+    nn.init.ones_(model[0].predictor.logits.weight)
+    nn.init.zeros_(model[0].predictor.logits.bias)
+    scalars = {}
+    runner = SimpleNamespace(
+        model=nn.DataParallel(model),
+        message_hub=SimpleNamespace(update_scalar=scalars.__setitem__),
+    )
+    hook = hook_of("CoefficientHook")
+    with torch.no_grad():
+        for values in ((0.0, 1.0), (2.0, 4.0)):
+            hook.before_val_epoch(runner)
+            images = torch.tensor(values).reshape(2, 1, 1, 1)
+            model(images)
+            hook.after_val_epoch(runner, metrics={})
+            model(torch.full((1, 1, 1, 1), 9.0))  # training continues
+            low, high = images.sigmoid().flatten().tolist()
+            assert scalars["val/coefficients/mean"] == pytest.approx((low + high) / 2)
+            assert scalars["val/coefficients/between_image_std"] == pytest.approx(
+                (high - low) / 2
+            )
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize("stage", ["before_train", "before_val"])
+def test_a_static_network_is_refused_before_it_runs(stage):
+    runner = SimpleNamespace(model=nn.DataParallel(DyShuffleNetV2(num_kernels=None)))
+    with pytest.raises(ValueError, match="DyShuffleNetV2 is static"):
+        getattr(hook_of("CoefficientHook"), stage)(runner)
+
+
+# KernelReuseHook
+
+
+def test_kernels_are_kept_while_the_test_tool_runs(run_tool, tiny_cityscapes):
+    cfg = load_config(CONFIG)
+    cfg.test_dataloader.dataset.data_root = str(tiny_cityscapes)
+    torch.manual_seed(0)
+    model = build_model(cfg)
+    for module in model.modules():
+        if isinstance(module, CoefficientPredictor):
+            module.logits.weight.data *= 30  # so that kernels differ between images
+    save_checkpoint(dict(state_dict=model.state_dict()), "model.pth")
+    run_tool("test.py", CONFIG, "model.pth", "--work-dir", "test", "--out", "out",
+             options=("default_hooks.kernel_reuse.type=KernelReuseHook",
+                      "default_hooks.kernel_reuse.every=3"))  # fmt: skip
+
+    def predict(model: nn.Module) -> list[np.ndarray]:
+        samples = [s for d in frames for s in model.test_step(pseudo_collate([d]))]
+        return [s.pred_sem_seg.data.squeeze().numpy() for s in samples]
+
+    frames = list(DATASETS.build(cfg.test_dataloader.dataset))
+    with torch.no_grad():
+        plain = predict(model)
+        with KernelReuse(model, every=3):
+            kept = predict(model)
+    tested = [
+        np.asarray(Image.open(path)) for path in sorted(Path("out").glob("*.png"))
+    ]
+    same_as = [
+        [np.array_equal(*pair) for pair in zip(tested, expected, strict=True)]
+        for expected in (kept, plain)
+    ]
+    assert same_as == [[True] * 4, [True, False, False, True]]
+
+
+def runner_of(model: nn.Module, batch_size: int = 1) -> SimpleNamespace:
+    loader = SimpleNamespace(batch_size=batch_size)
+    return SimpleNamespace(model=model, val_dataloader=loader, test_dataloader=loader)
+
+
+@pytest.mark.parametrize("loop", ["val", "test"])
+def test_kernels_are_kept_in_each_loop_of_a_wrapped_model(loop):
+    torch.manual_seed(0)
+    model = DyConv2d(3, 4, 3)
+    frames = torch.rand(2, 1, 3, 8, 8)
+    runner = runner_of(nn.DataParallel(model))
+    hook = hook_of("KernelReuseHook", every=2)
+    with torch.no_grad():
+        plain = [model(frame) for frame in frames]
+        for _ in range(2):
+            getattr(hook, f"before_{loop}_epoch")(runner)
+            model.eval()
+            kept = [model(frame) for frame in frames]
+            getattr(hook, f"after_{loop}_epoch")(runner, metrics={})
+            assert [*map(torch.equal, kept, plain)] == [True, False]
+            assert all(map(torch.equal, map(model.train(), frames), plain))
+
+
+def augmented() -> SimpleNamespace:
+    return runner_of(SegTTAModel(module=build_model(load_config(CONFIG))))
+
+
+def sliding() -> SimpleNamespace:
+    cfg = load_config(CONFIG)
+    cfg.model.test_cfg = dict(mode="slide", crop_size=(64, 64), stride=(32, 32))
+    return runner_of(build_model(cfg))
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (augmented, "leave out --tta"),
+        (sliding, r"windows.*model\.test_cfg\.mode=whole"),
+        (
+            lambda: runner_of(DyConv2d(3, 4, 3), 4),
+            r"4 frames at a time.*\.batch_size=1",
+        ),
+    ],
+)
+def test_kernels_are_kept_from_frame_to_frame_only(
+    make: Callable[[], SimpleNamespace], match: str
+):
+    with pytest.raises(ValueError, match=match):
+        hook_of("KernelReuseHook", every=2).before_test_epoch(make())
+
+
+# FiniteLossHook
+
+RUNNER = SimpleNamespace(iter=56, model=nn.BatchNorm1d(2))  # the 57th iteration
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_loss_that_is_not_finite_stops(value):
+    sample = SegDataSample(metainfo=dict(img_path="streets/a.png"))
+    outputs = {"decode.loss_ce": torch.tensor(float(value)), "note": "text"}
+    with pytest.raises(
+        FloatingPointError,
+        match=rf"iteration 57 ended with decode\.loss_ce={value} \(images: "
+        r"streets/a\.png\).*clip_grad\.max_norm=1",
+    ):
+        FiniteLossHook().after_train_iter(
+            RUNNER, 56, dict(data_samples=[sample]), outputs
+        )
+
+
+def test_other_values_may_be_infinite():
+    hook = FiniteLossHook()
+    outputs = {"loss": torch.tensor(1e30), "psnr": torch.tensor(float("inf"))}
+    hook.after_train_iter(RUNNER, 56, None, outputs)
+    hook.after_train_iter(RUNNER, 56)
+    weights = RUNNER.model.state_dict()
+    hook.before_save_checkpoint(RUNNER, dict(state_dict=weights))
+    buffers = {"running_mean": torch.tensor([torch.nan, -torch.inf])}
+    hook.before_save_checkpoint(RUNNER, dict(state_dict=weights | buffers))
+    parameters = {"weight": torch.tensor([1, torch.nan])}
+    with pytest.raises(FloatingPointError, match=r"^1 parameters are NaN \(weight"):
+        hook.before_save_checkpoint(RUNNER, dict(state_dict=weights | parameters))
+
+
+class Diverging(nn.Module):
+    """A model that counts its steps, to a loss that is NaN in the third."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = nn.Parameter(torch.zeros(()))
+
+    def train_step(self, data: object, optim_wrapper: OptimWrapper) -> dict:
+        loss = -self.steps * (1.0 if self.steps < 2 else float("nan"))
+        optim_wrapper.update_params(loss)
+        return {"loss": loss}
+
+
+def test_the_last_checkpoint_is_from_before_the_divergence(tmp_path):
+    assert get_priority(FiniteLossHook.priority) < get_priority(
+        SafeCheckpointHook.priority
+    )
+    runner = Runner(
+        Diverging(),
+        work_dir=str(tmp_path),
+        train_dataloader=dict(
+            dataset=[dict(x=0)] * 5, sampler=dict(type="DefaultSampler")
+        ),
+        train_cfg=dict(by_epoch=False, max_iters=5),
+        optim_wrapper=dict(optimizer=dict(type="SGD", lr=1.0)),
+        default_hooks=dict(
+            checkpoint=dict(type=SafeCheckpointHook, interval=1, by_epoch=False)
+        ),
+        custom_hooks=[dict(type=FiniteLossHook)],
+        experiment_name="diverging",
+    )
+    with pytest.raises(FloatingPointError, match="iteration 3 ended with loss=nan"):
+        runner.train()
+    assert find_newest(tmp_path) == str(tmp_path / "iter_2.pth")

@@ -1,0 +1,198 @@
+"""Set-ups that do not fit together stop before they train."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
+from mmengine.model import BaseModule
+from mmengine.registry import DefaultScope
+from mmengine.runner import save_checkpoint
+from mmseg.models.decode_heads import FCNHead, PointHead, STDCHead, point_head
+from torch import nn
+from torch.utils.data import Subset
+
+from mmseg_dynet.engine import CheckSetupHook
+from mmseg_dynet.engine.weights import check_weights
+from mmseg_dynet.models import DyMobileNetV2, DyResNet
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+class Segmentor(BaseModule):
+    def __init__(self, backbone: nn.Module, **heads: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        for name, head in heads.items():
+            self.add_module(name, head)
+
+
+def data(num_classes: int) -> BaseDataset:
+    classes = [*map(str, range(num_classes))]
+    return BaseDataset(metainfo=dict(classes=classes), lazy_init=True)
+
+
+def repeat(dataset: BaseDataset) -> RepeatDataset:
+    return RepeatDataset(dataset, 2, lazy_init=True)
+
+
+def concat(*datasets: BaseDataset) -> ConcatDataset:
+    return ConcatDataset(datasets, lazy_init=True)
+
+
+def check(model: nn.Module, dataset: object = ()) -> None:
+    loader = SimpleNamespace(dataset=dataset, sampler=None)
+    loop = SimpleNamespace(dataloader=loader)
+    runner = SimpleNamespace(model=model, train_loop=loop, val_loop=None)
+    CheckSetupHook().before_train(runner)
+
+
+# init_cfg
+
+
+@pytest.fixture
+def dy_mobile(tmp_path):
+    """A checkpoint of a classifier with Dy-mobile's last stage."""
+    path = str(tmp_path / "dy_mobile.pth")
+    model = Segmentor(DyMobileNetV2(out_indices=(7,)))
+    save_checkpoint(dict(state_dict=model.state_dict()), path)
+    return path
+
+
+def dy_mobile_from(checkpoint: str, prefix: str, **options) -> nn.Module:
+    init_cfg = dict(type="Pretrained", checkpoint=checkpoint, prefix=prefix)
+    return Segmentor(DyMobileNetV2(init_cfg=init_cfg, **options))
+
+
+@pytest.mark.parametrize("prefix", ["backbone", "backbone."])
+def test_stages_that_are_not_built_do_not_matter(dy_mobile, prefix):
+    model = dy_mobile_from(dy_mobile, prefix, out_indices=(1, 6))
+    check(model)
+    # Not the check, but what it vouches for.
+    model.init_weights()
+    source = torch.load(dy_mobile)["state_dict"]
+    assert all(torch.equal(source[n], w) for n, w in model.state_dict().items())
+
+
+def test_weights_that_init_cfg_does_not_fill_are_named(dy_mobile, tmp_path):
+    short = str(tmp_path / "short.pth")
+    save_checkpoint(DyMobileNetV2(out_indices=(6,)).state_dict(), short)
+    # A convolution and the norm's weight, bias, mean and variance.
+    match = r"short\.pth, for backbone with prefix='', does.* 5 of \d+ weights"
+    with pytest.raises(ValueError, match=match):
+        check(dy_mobile_from(short, "", out_indices=(7,)))
+    with pytest.raises(ValueError, match=r"(\d+) of \1 weights.*stem.*strict_wei"):
+        check(dy_mobile_from(dy_mobile, "encoder."))
+    with pytest.raises(ValueError, match=r"stem\.conv\.weight"):
+        check(nn.DataParallel(dy_mobile_from(dy_mobile, "backbone", widen_factor=0.5)))
+
+
+def test_a_deep_stem_is_not_the_plain_one(tmp_path):
+    """ImageNet's ResNet has one 7x7 convolution, MMSegmentation's three of 3x3."""
+    path = str(tmp_path / "resnet.pth")
+    save_checkpoint(nn.DataParallel(DyResNet(18)).state_dict(), path)
+    init_cfg = [dict(type="Kaiming"), dict(type="Pretrained", checkpoint=path)]
+    check(Segmentor(DyResNet(18, init_cfg=init_cfg)))
+    with pytest.raises(ValueError, match=r"stem\.0\.weight"):
+        check(Segmentor(DyResNet(18, deep_stem=True, init_cfg=init_cfg)))
+
+
+def test_a_module_that_converts_its_checkpoint_is_left_alone():
+    class Converting(BaseModule):
+        def init_weights(self) -> None:
+            pass
+
+    init_cfg = dict(type="Pretrained", checkpoint="of another form.pth")
+    check(Segmentor(Converting(init_cfg)))
+
+
+# load_from
+
+
+def head(num_classes: int, channels: int = 4, **options: object) -> FCNHead:
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        return FCNHead(
+            in_channels=4,
+            channels=channels,
+            num_classes=num_classes,
+            num_convs=1,
+            norm_cfg=None,
+            **options,
+        )
+
+
+def points(num_classes: int) -> PointHead:
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        return PointHead(
+            in_channels=[4], in_index=[0], channels=8, num_classes=num_classes
+        )
+
+
+def test_classifiers_of_other_classes_fit(monkeypatch):
+    monkeypatch.setattr(point_head, "point_sample", "compiled, which few hosts have")
+    network = Segmentor(
+        nn.Conv2d(3, 4, 1), decode_head=points(19), auxiliary_head=head(19)
+    )
+    other = Segmentor(nn.Conv2d(3, 4, 1), decode_head=points(5), auxiliary_head=head(5))
+    check_weights(other, network.state_dict(), "a.pth", partial=True)
+    with pytest.raises(ValueError, match=r"a\.pth does not fit Segmentor"):
+        check_weights(other, network.state_dict(), "a.pth")
+    wide = Segmentor(nn.Conv2d(3, 4, 1), auxiliary_head=head(5, channels=8))
+    with pytest.raises(ValueError, match=r"5 of 8 weights.*convs\.0\.conv\.weight"):
+        check_weights(wide, other.state_dict(), "a.pth", partial=True)
+
+
+def test_parts_may_be_missing_as_a_whole():
+    network = Segmentor(nn.Conv2d(3, 4, 1), decode_head=head(5))
+    weights = network.state_dict()
+    backbone = {name: w for name, w in weights.items() if name[0] == "b"}
+    check_weights(network, backbone, "a.pth", partial=True)
+    del weights["decode_head.convs.0.conv.bias"]
+    with pytest.raises(ValueError, match="1 of 8 weights are missing"):
+        check_weights(network, weights, "a.pth", partial=True)
+    with pytest.raises(ValueError, match="8 of 8 weights are missing"):
+        check_weights(network, {"other": torch.ones(1)}, "a.pth", partial=True)
+
+
+# Classes
+
+
+@pytest.mark.parametrize(
+    ("dataset", "key"),
+    [
+        (data(4), "train_dataloader.dataset"),
+        (repeat(data(4)), "train_dataloader.dataset.dataset"),
+        (concat(data(4), data(4)), "train_dataloader.dataset.datasets.0"),
+        (
+            Subset(concat(data(4), data(4)), [0]),
+            "train_dataloader.dataset.dataset.datasets.0",
+        ),
+    ],
+    ids=["plain", "repeat", "concat", "nested"],
+)
+def test_classes_of_wrapped_data_are_found(dataset, key):
+    heads = nn.ModuleList([head(4), head(5)])
+    match = rf"model\.decode_head\.1\.num_classes is 5, but {key} \(.*\) has 4 classes"
+    with pytest.raises(ValueError, match=match):
+        check(Segmentor(nn.Identity(), decode_head=heads), dataset)
+    check(Segmentor(nn.Identity(), decode_head=heads[0]), dataset)
+
+
+def test_data_without_classes_and_heads_of_edges_pass():
+    check(Segmentor(nn.Identity(), decode_head=head(5)), [0])
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        edges = STDCHead(0.1, in_channels=4, channels=4, num_classes=2, num_convs=1,
+                         concat_input=False)  # fmt: skip
+    check(Segmentor(nn.Identity(), decode_head=head(5), edges=edges), data(5))
+
+
+@pytest.mark.parametrize("loss", ["CrossEntropyLoss", "OhemCrossEntropy"])
+@pytest.mark.parametrize(
+    "options", [dict(num_classes=1), dict(num_classes=2, out_channels=1)]
+)
+def test_one_class_under_softmax_is_refused(loss, options):
+    model = Segmentor(
+        nn.Identity(), decode_head=head(**options, loss_decode=[dict(type=loss)])
+    )
+    with pytest.raises(ValueError, match="has one output channel under softmax"):
+        check(model, data(options["num_classes"]))

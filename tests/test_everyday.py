@@ -1,0 +1,246 @@
+"""What people do every day with tools/train.py and test.py, on one tiny config."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.fileio import LocalBackend, register_backend
+
+from mmseg_dynet.apis import build_model, load_config
+
+CONFIGS = Path(__file__).parents[1] / "configs/dynet"
+TINY = """
+_base_ = "{configs}/{name}_fcn_1xb4-200_synthetic-streets-128x256.py"
+size = (32, 64)
+model = dict(
+    data_preprocessor=dict(size=size),
+    backbone=dict(base_channels={base}, stem_channels=8),
+    decode_head=dict(in_channels={base} * 8, channels=8),
+    auxiliary_head=dict(in_channels={base} * 4, channels=8),
+)
+train_dataloader = dict(batch_size=2)
+_base_.train_dataloader.dataset.pipeline[2].crop_size = size
+val_dataloader = dict(dataset=dict(indices=1))
+train_cfg = dict(max_iters=1, val_interval=1)
+default_hooks = dict(checkpoint=dict(interval=1))
+"""
+DYNAMIC, STATIC = "dynamic.py", "static.py"
+FROZEN = ("optim_wrapper.optimizer.lr=0", "param_scheduler.0.eta_min=0")
+EPOCHS = (
+    "train_cfg._delete_=True", "train_cfg.type=EpochBasedTrainLoop",
+    "train_cfg.max_epochs=1", "default_hooks.checkpoint.by_epoch=True",
+)  # fmt: skip
+TWO_CLASSES = (
+    "train_dataloader.dataset.metainfo.classes=('road','car')",
+    "val_dataloader.dataset.metainfo.classes=('road','car')",
+    "model.decode_head.num_classes=2", "model.auxiliary_head.num_classes=2",
+)  # fmt: skip
+
+Weights = dict[str, torch.Tensor]
+
+
+@pytest.fixture
+def train(run_tool: Callable[..., None]) -> Callable[..., Weights]:
+    """Train for an iteration in the folder run, and return the weights."""
+    for config, name, base in (
+        (DYNAMIC, "dy-r18-d16", 4),
+        (STATIC, "r18-d16", 8),
+    ):
+        text = TINY.format(configs=CONFIGS, name=name, base=base)
+        Path(config).write_text(text)
+
+    def run(
+        *options: str, config: str = DYNAMIC, resume: bool = False, **kwargs: object
+    ) -> Weights:
+        arguments = [config, "--work-dir", "run", *(["--resume"] if resume else [])]
+        run_tool("train.py", *arguments, options=options, **kwargs)
+        path = Path(Path("run/last_checkpoint").read_text())
+        return torch.load(path, weights_only=False)["state_dict"]
+
+    return run
+
+
+def save_weights(config: str, path: str, prefix: str = "", new: str = "") -> Weights:
+    """Save the weights of a random network whose names begin with a prefix."""
+    weights = {
+        name.replace(prefix, new, 1): weight
+        for name, weight in build_model(load_config(config)).state_dict().items()
+        if name.startswith(prefix)
+    }
+    torch.save(dict(state_dict=weights), path)
+    return weights
+
+
+# Weights
+
+
+def test_weights_of_the_static_twin_are_refused(train, run_tool):
+    save_weights(STATIC, "static.pth")
+    match = r"static\.pth does not fit EncoderDecoder.*static2dynet\.py"
+    with pytest.raises(ValueError, match=match):
+        train("load_from=static.pth")
+    assert not list(Path("run").glob("*.pth"))
+    with pytest.raises(ValueError, match=match):
+        run_tool("test.py", DYNAMIC, "static.pth")
+    save_weights(DYNAMIC, "dynamic.pth")
+    match = r"dynamic\.pth does not fit.*same network \(stem, width, depth\)"
+    with pytest.raises(ValueError, match=match):
+        train("load_from=dynamic.pth", config=STATIC)
+
+
+@pytest.mark.parametrize("new", ["", "backbone."])
+def test_weights_of_a_backbone_are_loaded(train, run_tool, new):
+    given = save_weights(DYNAMIC, "backbone.pth", "backbone.", new)
+    weights = train("load_from=backbone.pth", *FROZEN)
+    name = "layer1.0.conv1.weight"
+    assert torch.equal(weights[f"backbone.{name}"], given[f"{new}{name}"])
+    with pytest.raises(ValueError, match=r"backbone\.pth does not fit"):
+        run_tool("test.py", DYNAMIC, "backbone.pth")
+
+
+def test_another_number_of_classes_is_fine_tuned(train):
+    given = save_weights(DYNAMIC, "cityscapes.pth")
+    weights = train("load_from=cityscapes.pth", *FROZEN, *TWO_CLASSES)
+    for name in ("backbone.conv1.weight", "decode_head.convs.0.conv.weight"):
+        assert torch.equal(weights[name], given[name])
+    assert weights["decode_head.conv_seg.weight"].shape[0] == 2
+    with pytest.raises(ValueError, match=r"does not fit.*decode_head\.convs\.0"):
+        width = "model.decode_head.channels=4"
+        train("load_from=cityscapes.pth", *TWO_CLASSES, width)
+
+
+# Classes
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (
+            ["model.decode_head.num_classes=5"],
+            r"model\.decode_head\.num_classes is 5, but train_dataloader\.dataset "
+            r"\(CityscapesDataset\) has 19 classes: set model\.decode_head\.num_cl",
+        ),
+        (["model.auxiliary_head.num_classes=20"], r"model\.auxiliary_head\.num_c"),
+        (
+            ["val_dataloader.dataset.metainfo.classes=('road','car')"],
+            r"val_dataloader\.dataset \(CityscapesDataset\) has 2 classes",
+        ),
+        (
+            [*TWO_CLASSES, "model.decode_head.out_channels=1"],
+            r"model\.decode_head has one output channel under softmax",
+        ),
+    ],
+)
+def test_classes_that_differ_are_named_before_the_first_step(train, options, match):
+    with pytest.raises(ValueError, match=match):
+        train(*options)
+
+
+def test_a_binary_head_is_trained(train):
+    binary = ("out_channels=1", "loss_decode.use_sigmoid=True")
+    heads = [f"model.decode_head.{option}" for option in binary]
+    heads += [f"model.auxiliary_head.{option}" for option in binary]
+    whole = "train_dataloader.dataset.pipeline.2.crop_size=(128,256)"
+    size = "model.data_preprocessor.size=(128,256)"
+    weights = train(*TWO_CLASSES, *heads, whole, size)
+    assert weights["decode_head.conv_seg.weight"].shape[0] == 1
+
+
+# Loops and loaders
+
+
+def test_an_epoch_of_the_endless_sampler_is_refused(train):
+    match = r"never ends: set train_dataloader\.sampler\.type=DefaultSampler"
+    with pytest.raises(ValueError, match=match):
+        train(*EPOCHS)
+
+
+def test_epochs_are_trained_and_resumed(train):
+    epochs = (*EPOCHS, "train_dataloader.sampler.type=DefaultSampler")
+    train(*epochs)
+    train(*epochs, "train_cfg.max_epochs=2", resume=True)
+    assert Path("run/last_checkpoint").read_text().endswith("epoch_2.pth")
+
+
+def test_options_of_workers_are_dropped_where_there_are_none(train, capsys):
+    train("train_dataloader.prefetch_factor=4")
+    err = capsys.readouterr().err
+    assert "train_dataloader.num_workers is 0: persistent_workers=True has no" in err
+    assert "prefetch_factor=4 has no effect" in err
+
+
+def test_a_resumed_training_says_which_settings_it_keeps(train, capsys):
+    train()
+    train("train_cfg.max_iters=2", resume=True)
+    assert "Resuming keeps" not in capsys.readouterr().out
+    options = ("optim_wrapper.optimizer.lr=0.5", "param_scheduler.0.end=99")
+    train("train_cfg.max_iters=3", *options, resume=True)
+    out = capsys.readouterr().out
+    assert "lr is 0.05 (config: 0.5)" in out
+    assert "end is 200 (config: 99)" in out
+    Path("cosine.py").write_text(
+        f"_base_ = '{DYNAMIC}'\n"
+        "param_scheduler = [dict(type='CosineAnnealingLR', T_max=9, by_epoch=False)]"
+    )
+    train("train_cfg.max_iters=4", config="cosine.py", resume=True)
+    assert "T_max is None (config: 9)" in capsys.readouterr().out
+
+
+# Data
+
+
+def test_missing_data_is_named_by_the_option_that_sets_it(train):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"^val_dataloader\.dataset: .*nowhere/leftImg8bit/val.*--cfg-options "
+        r"val_dataloader\.dataset\.data_root=DIR",
+    ):
+        train("val_dataloader.dataset.data_root=nowhere")
+    with pytest.raises(
+        FileNotFoundError, match=r"^train_dataloader\.dataset: it has no samples"
+    ):
+        train("train_dataloader.dataset.img_suffix=.jpg")
+
+
+class Remote(LocalBackend):
+    """Storage whose addresses begin with "remote:/"."""
+
+    def __getattribute__(self, name: str) -> object:
+        method = super().__getattribute__(name)
+        if name not in ("get", "list_dir_or_file", "exists"):
+            return method
+        return lambda path, *args, **kwargs: method(
+            path.removeprefix("remote:/"), *args, **kwargs
+        )
+
+
+WRAPPED = """
+_base_ = "dynamic.py"
+source = _base_.train_dataloader.dataset
+backend = dict(backend="remote")
+source.update(data_root="remote:/{root}", backend_args=backend, ann_file="{names}")
+source.pipeline[0].backend_args = source.pipeline[1].backend_args = backend
+train_dataloader = dict(
+    num_workers=0,
+    dataset=dict(
+        _delete_=True,
+        type="RepeatDataset",
+        times=2,
+        dataset=dict(type="ConcatDataset", datasets=[source]),
+    ),
+)
+del source, backend
+"""
+
+
+def test_remote_and_wrapped_data_is_trained_on(train, tiny_cityscapes):
+    register_backend("remote", Remote, prefixes="remote", force=True)
+    names = Path("names.txt").resolve()
+    names.write_text("city/city_000000_000019\n")
+    Path("wrapped.py").write_text(WRAPPED.format(root=tiny_cityscapes, names=names))
+    train(config="wrapped.py", splits=("val",))
+    assert Path("run/iter_1.pth").is_file()
+    gone = "train_dataloader.dataset.dataset.datasets.0.ann_file=gone.txt"
+    with pytest.raises(FileNotFoundError, match=r"dataset\.datasets\.0\.data_root=DIR"):
+        train(gone, config="wrapped.py", splits=("val",))
