@@ -5,7 +5,6 @@ import pytest
 import torch
 from figures.correlation import (
     ChannelCorrelation,
-    draw_correlations,
     pair_correlations,
     summarize,
 )
@@ -63,14 +62,3 @@ def test_bins_by_hand():
     assert summary["shares"] == {"N": 0.3, "W": 0.2, "M": 0.2, "S": 0.3}
     assert summary["paper_share"] == 0.4  # -0.1, 0.199, 0 and 0.2
     assert summary["mean_magnitude"] == pytest.approx(0.4188)
-
-
-def test_the_figure_shows_each_pair_once():
-    matrix = np.eye(4)
-    matrix[np.triu_indices(4, k=1)] = (0.01, -0.29, -0.31, 0.99, 0.99, 0.99)
-    (axes,) = draw_correlations({"a": matrix}).axes
-    heights, edges, _ = axes.patches[0].get_data()
-    drawn = {round(edges[i], 3): heights[i] for i in np.flatnonzero(heights)}
-    sixth = 100 / 6
-    expected = {-0.325: sixth, -0.3: sixth, 0: sixth, 0.975: 3 * sixth}
-    assert drawn == pytest.approx(expected)

@@ -18,13 +18,7 @@ NEAREST = 1.0
 class Camera:
     """A pinhole camera that looks along the street.
 
-    Attributes:
-        height: Of the picture, in pixels.
-        width: Of the picture, in pixels.
-        horizon: Row of the horizon, in pixels.
-        vanishing_x: Column of the vanishing point, in pixels.
-        focal: Focal length, in pixels.
-        elevation: Of the camera above the ground, in metres.
+    All attributes are in pixels, except its elevation above the ground, in metres.
     """
 
     height: int
@@ -35,14 +29,7 @@ class Camera:
     elevation: float
 
     def project(self, points) -> np.ndarray:
-        """Project points of the street.
-
-        Args:
-            points: (N, 3) coordinates X, Y, Z in metres.
-
-        Returns:
-            (N, 2) columns and rows in pixels, also outside the picture.
-        """
+        """Project (N, 3) points X, Y, Z to (N, 2) columns and rows in pixels."""
         x, y, z = np.asarray(points, dtype=float).T
         z = np.maximum(z, NEAREST)
         columns = self.vanishing_x + self.focal * x / z
@@ -54,20 +41,11 @@ class Camera:
         return self.project([(x, 0, z) for x, z in corners])
 
     def upright(self, outline, x: float, z: float) -> np.ndarray:
-        """Project a flat figure that faces the camera.
-
-        Args:
-            outline: (N, 2) metres right of ``x`` and above the ground.
-            x: Where its origin stands, in metres.
-            z: Its depth, in metres.
-
-        Returns:
-            (N, 2) pixels.
-        """
+        """Project a flat figure at (x, z): (N, 2) metres to its right and upwards."""
         return self.project([(x + u, v, z) for u, v in outline])
 
     def half_width(self, z: float) -> float:
-        """Metres seen to either side of the middle, at the depth ``z``."""
+        """Return the metres seen to either side of the middle at the depth z."""
         return z * self.width / (2 * self.focal)
 
 

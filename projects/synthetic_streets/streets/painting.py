@@ -11,18 +11,10 @@ SCALE = 3
 
 
 def visible_shapes(shapes: list[Shape], height: int, width: int) -> np.ndarray:
-    """Tell which shape each pixel shows.
+    """Return (height, width) indices of the shapes that are seen.
 
-    Drawn by the calls that cityscapesscripts draws label maps with, so that the two
-    agree to the pixel.
-
-    Args:
-        shapes: Of the scene, in painter's order.
-        height: Of the picture, in pixels.
-        width: Of the picture, in pixels.
-
-    Returns:
-        (height, width) indices into ``shapes``.
+    They are drawn by the same calls as the label maps of cityscapesscripts, so that
+    the two agree to the pixel.
     """
     canvas = Image.new("I", (width, height))
     drawer = ImageDraw.Draw(canvas)
@@ -35,17 +27,7 @@ def visible_shapes(shapes: list[Shape], height: int, width: int) -> np.ndarray:
 def paint(
     rng: np.random.Generator, shapes: list[Shape], height: int, width: int
 ) -> np.ndarray:
-    """Paint a scene: colours, textures, haze, light and the noise of a sensor.
-
-    Args:
-        rng: Source of the weather and of all texture.
-        shapes: Of the scene, in painter's order.
-        height: Of the picture, in pixels.
-        width: Of the picture, in pixels.
-
-    Returns:
-        (height, width, 3) RGB, uint8.
-    """
+    """Paint shapes, with texture, haze, light and noise: (height, width, 3) RGB."""
     index = visible_shapes(shapes, height, width)
     picture = flat_colours(shapes, height, width)
     picture *= 1 + texture(rng, shapes, index)[..., None]
@@ -57,7 +39,7 @@ def paint(
 
 
 def flat_colours(shapes: list[Shape], height: int, width: int) -> np.ndarray:
-    """Draw shapes and strokes in their colours: (height, width, 3), 0 to 1."""
+    """Draw shapes and strokes: (height, width, 3), 0 to 1."""
     canvas = Image.new("RGB", (width * SCALE, height * SCALE))
     drawer = ImageDraw.Draw(canvas)
     for shape in shapes:
@@ -92,16 +74,7 @@ def smooth_noise(
 def texture(
     rng: np.random.Generator, shapes: list[Shape], index: np.ndarray
 ) -> np.ndarray:
-    """Relative brightness of each pixel, around 0, by the texture of its shape.
-
-    Args:
-        rng: Source of the noise.
-        shapes: Of the scene.
-        index: (H, W) of :func:`visible_shapes`.
-
-    Returns:
-        (H, W).
-    """
+    """Return the relative brightness (H, W) of each pixel, 0 in the mean."""
     size = index.shape
     unit = size[0] / 128  # textures grow with the picture
     grain = rng.normal(size=size)
@@ -127,17 +100,7 @@ def add_haze(
     shapes: list[Shape],
     index: np.ndarray,
 ) -> np.ndarray:
-    """Fade what is far away into the colour of the haze.
-
-    Args:
-        rng: Source of the visibility and of the haze's colour.
-        picture: (H, W, 3).
-        shapes: Of the scene.
-        index: (H, W) of :func:`visible_shapes`.
-
-    Returns:
-        (H, W, 3).
-    """
+    """Fade what is far away into the colour of the haze."""
     depths = [np.nan if shape.depth is None else shape.depth for shape in shapes]
     depth = np.array(depths)[index]
     haze = rng.uniform(0.65, 0.85) * np.array([0.95, 0.98, 1.03])
@@ -146,7 +109,7 @@ def add_haze(
 
 
 def light(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Exposure, tint, large shadows and vignetting: gains, (height, width, 3)."""
+    """Return gains (height, width, 3): exposure, tint, shadows and vignetting."""
     exposure = rng.uniform(0.75, 1.2) * rng.uniform(0.93, 1.07, 3)
     shadows = 1 + 0.07 * smooth_noise(rng, height, width, height / 2, width / 3)
     rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]

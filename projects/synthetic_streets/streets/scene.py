@@ -10,7 +10,7 @@ from .shapes import Colour, Shape, pick, shade
 from .vehicles import GLASS, bus, car, train, truck
 
 RARE = (truck, bus, train, biker)
-"""What is too rare to be met in every street: the scenes of a split take turns."""
+"""Objects that are not in every street: the scenes of a split take turns."""
 
 RARE_LABELS = ("truck", "bus", "train", "motorcycle")
 """The classes that :data:`RARE` adds, in its order."""
@@ -44,17 +44,11 @@ LAMPS: list[Colour] = [(0.95, 0.15, 0.1), (0.95, 0.7, 0.1), (0.15, 0.9, 0.4)]
 def compose(
     rng: np.random.Generator, height: int, width: int, rare: Callable
 ) -> list[Shape]:
-    """Compose one street.
-
-    Args:
-        rng: Source of all that is random.
-        height: Of the picture, in pixels.
-        width: Of the picture, in pixels.
-        rare: The object of :data:`RARE` that stands in this street.
+    """Compose one street with one object of :data:`RARE`.
 
     Returns:
-        The shapes in painter's order: the ground, then the objects from far to near,
-        the camera's own car at last. Some of them may be hidden by nearer ones.
+        The shapes in painter's order: the ground, the objects from far to near, and
+        the camera's own car. Some may be hidden by nearer ones.
     """
     camera = Camera(
         height,

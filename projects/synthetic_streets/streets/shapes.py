@@ -10,20 +10,18 @@ Colour = tuple[float, float, float]
 
 @dataclass
 class Shape:
-    """One object of a scene, as the annotation and as the painter see it.
+    """One object of a scene.
 
     Attributes:
-        label: Cityscapes name of its class; None for paint that is no object of its
-            own, such as a shadow on the road.
+        label: Cityscapes name of its class. None for paint that is not an object, such
+            as a shadow on the road.
         polygon: (N, 2) outline in pixels.
         colour: Of its surface.
-        depth: Distance from the camera in metres: nearer shapes hide farther ones, and
-            haze grows with it. None for the sky and for what lies on the ground, which
-            hide nothing and have no haze.
-        texture: Name of a texture of :mod:`.painting`.
+        depth: Distance from the camera in metres. None for the sky and the ground,
+            which hide nothing and have no haze.
+        texture: Name of a texture in :mod:`.painting`.
         strength: Contrast of the texture, 0 to 1.
-        strokes: Details inside the polygon, each a (N, 2) polygon in pixels and its
-            colour, painted in this order.
+        strokes: Details inside the polygon: (N, 2) polygons and their colours.
     """
 
     label: str | None
@@ -40,7 +38,7 @@ class Shape:
 
     @property
     def corners(self) -> list[tuple[int, int]]:
-        """The outline as Pillow and JSON take it."""
+        """Return the outline as Pillow and JSON take it."""
         return [(int(x), int(y)) for x, y in self.polygon]
 
 
@@ -51,7 +49,7 @@ def shade(colour: Colour, gain: float) -> Colour:
 
 
 def pick(rng: np.random.Generator, colours: list[Colour], jitter: float = 0.12):
-    """Choose a colour and vary its brightness and, a little, each channel."""
+    """Choose a colour; vary its brightness and, a little, each channel."""
     base = np.array(colours[rng.integers(len(colours))])
     varied = base * rng.uniform(1 - jitter, 1 + jitter) + rng.normal(0, jitter / 8, 3)
     return tuple(np.clip(varied, 0, 1).tolist())

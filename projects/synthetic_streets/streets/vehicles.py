@@ -26,14 +26,9 @@ TAIL_LIGHT, HEAD_LIGHT = (0.8, 0.08, 0.06), (0.98, 0.96, 0.85)
 
 @dataclass(frozen=True)
 class Body:
-    """The box around a vehicle, and where its two visible faces are in the picture.
+    """The box around a vehicle; (x, z) is the middle of the face that is nearest.
 
-    Attributes:
-        camera: That sees it.
-        x: Middle of its width, in metres.
-        z: Depth of the face towards the camera, in metres.
-        width: In metres.
-        length: In metres.
+    All attributes are in metres.
     """
 
     camera: Camera
@@ -49,10 +44,9 @@ class Body:
         )
 
     def side(self, outline, inset: float = 0.0) -> np.ndarray:
-        """Project (N, 2): share of the length, 0 to 1, and metres up.
+        """Project (N, 2), share of the length, 0 to 1, and metres up, on the side.
 
-        It is the side towards the middle of the street; ``inset`` moves it inwards,
-        in metres.
+        It is the side towards the middle of the street, moved inwards by ``inset``.
         """
         x = self.x - np.sign(self.x) * (self.width / 2 - inset)
         return self.camera.project(
@@ -66,12 +60,7 @@ class Body:
         return Shape(None, self.camera.ground(corners), (0.1, 0.1, 0.11), depth=None)
 
     def wheels(self, positions: tuple[float, ...], radius: float) -> list:
-        """Strokes of the wheels: two of the face, and those of the side.
-
-        Args:
-            positions: Of the axles, in shares of the length.
-            radius: In metres.
-        """
+        """Paint two wheels on the face, and one per axle, a share of the length."""
         flat = radius / self.length
         return [
             (self.face(box(-0.92, 0.0, -0.62, radius)), RUBBER),
@@ -121,7 +110,7 @@ def car(rng: np.random.Generator, camera: Camera, x: float, z: float) -> list[Sh
             (plate, PLATE),
         ],
     )  # fmt: skip
-    # As in Cityscapes: a label of its own, whose id of -1 leaves the car's pixels be.
+    # As in Cityscapes, this label's id of -1 leaves the pixels of the car alone.
     number_plate = Shape("license plate", plate, PLATE, depth=z)
     return [body.shadow(), shape, number_plate]
 
@@ -190,7 +179,7 @@ def train(rng: np.random.Generator, camera: Camera, x: float, z: float) -> list[
 
 
 def windows(body: Body, count: int, bottom: float, top: float) -> list:
-    """Strokes of ``count`` panes along the side, between two heights in metres."""
+    """Paint ``count`` panes along the side, between two heights."""
     return [
         (body.side(box((i + 0.12) / count, bottom, (i + 0.88) / count, top)), GLASS)
         for i in range(count)

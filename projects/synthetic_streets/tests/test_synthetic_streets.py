@@ -8,9 +8,6 @@ import pytest
 from cityscapesscripts.helpers.labels import name2label
 from PIL import Image
 from streets import generate_synthetic_streets, writing
-from streets.geometry import Camera
-from streets.painting import visible_shapes
-from streets.shapes import Shape
 
 SMALL = dict(num_train=4, num_val=4, height=64, width=128)
 
@@ -106,14 +103,6 @@ def test_colour_alone_does_not_tell_the_classes(streets):
     assert np.mean(ious) < 0.25
 
 
-def test_the_edges_of_image_and_labels_agree(streets):
-    """Neighbours of two classes differ more in colour than neighbours of one."""
-    images, labels = load(streets, "train")
-    contrast = np.abs(np.diff(images.astype(float), axis=2)).mean(-1)
-    border = np.diff(labels.astype(int), axis=2) != 0
-    assert contrast[border].mean() > 2 * contrast[~border].mean()
-
-
 def test_existing_files_are_left_alone(small, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in small.rglob("*")}
     generate_synthetic_streets(small, **SMALL)
@@ -154,24 +143,3 @@ def test_arguments_that_are_too_small(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         generate_synthetic_streets(tmp_path / "out", **arguments)
     assert not list(tmp_path.iterdir())
-
-
-def test_the_camera_projects_as_by_hand():
-    """At 10 m and a focal length of 100 pixels, a metre is 10 pixels."""
-    camera = Camera(128, 256, 60.0, 120.0, focal=100.0, elevation=1.5)
-    pixels = camera.project([(0, 1.5, 10), (2, 0, 10), (-1, 3.5, 20), (1, 0, -3)])
-    # What is behind the camera is moved to 1 m in front of it.
-    np.testing.assert_allclose(pixels, [[120, 60], [140, 75], [115, 50], [220, 210]])
-    np.testing.assert_allclose(
-        camera.upright([(0, 0), (1, 2)], x=2, z=10), [[140, 75], [150, 55]]
-    )
-
-
-def test_later_shapes_hide_earlier_ones_unless_they_have_no_label():
-    def square(label, left, right):
-        corners = np.array([(left, 0), (right, 0), (right, 1), (left, 1)])
-        return Shape(label, corners, (0, 0, 0), depth=None)
-
-    shapes = [square("sky", 0, 3), square("car", 1, 3), square(None, 0, 3),
-              square("bus", 3, 3)]  # fmt: skip
-    assert visible_shapes(shapes, 2, 4).tolist() == [[0, 1, 1, 3]] * 2
