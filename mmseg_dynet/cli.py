@@ -103,7 +103,8 @@ def check_data(cfg: Config, *splits: str) -> None:
         key = f"{split}_dataloader.dataset"
         problem, cause = "it has no samples", None
         try:
-            if len(DATASETS.build(loader["dataset"])) > 0:
+            dataset = DATASETS.build(loader["dataset"])
+            if not hasattr(dataset, "__len__") or len(dataset) > 0:
                 continue
         except (FileNotFoundError, AssertionError) as error:  # the host's data sets
             problem, cause = str(error) or "files are missing", error

@@ -1,13 +1,12 @@
-"""A file is whole or absent, whatever interrupts its writing."""
+"""A file is complete or absent, whatever interrupts its writing."""
 
 import json
 
-import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mmseg_dynet.files import is_whole_png, replacing, write_figure, write_json
+from mmseg_dynet.files import replacing, write_figure, write_json
 
 
 def test_replacing_moves_the_finished_file_into_place(tmp_path):
@@ -30,20 +29,6 @@ def test_replacing_keeps_the_old_file_when_writing_fails(tmp_path, error):
         raise error
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_is_whole_png_at_every_length(tmp_path):
-    path = tmp_path / "a.png"
-    Image.fromarray(np.arange(20, dtype=np.uint8).reshape(4, 5)).save(path)
-    whole = path.read_bytes()
-    assert is_whole_png(path)
-    for length in range(len(whole)):
-        path.write_bytes(whole[:length])
-        assert not is_whole_png(path), length
-    path.write_bytes(b"GIF89a" + whole[6:])
-    assert not is_whole_png(path)
-    assert not is_whole_png(tmp_path / "absent.png")
-    assert not is_whole_png(tmp_path)
 
 
 def test_json_is_written_into_a_new_folder_or_not_at_all(tmp_path):

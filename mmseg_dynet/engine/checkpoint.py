@@ -11,7 +11,6 @@ import pickle
 import re
 import sys
 import zipfile
-from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
 
@@ -21,9 +20,6 @@ from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
-
-KEYS = ("state_dict", "model")
-"""Where checkpoints of MMEngine and of torchvision's scripts keep their weights."""
 
 
 def use_safe_loading() -> None:
@@ -87,14 +83,10 @@ def _load(path: Path, map_location: object) -> object:
     return torch.load(path, map_location)
 
 
-@functools.cache
+@functools.cache  # once
 def _warn_of_trust() -> None:
-    print_log(
-        f"torch {torch.__version__} runs the code that a checkpoint contains: read "
-        "checkpoints that you trust, or install torch 2.6 or later",
-        logger="current",
-        level=logging.WARNING,
-    )
+    message = "torch before 2.6 runs the code in a checkpoint: read trusted ones only"
+    print_log(message, logger="current", level=logging.WARNING)
 
 
 @functools.cache
@@ -124,7 +116,7 @@ def _statistic(owner: type, name: str) -> object:
 
 
 def read_weights(checkpoint: str) -> dict[str, Tensor]:
-    """The weights of a checkpoint, as :func:`weights_of` returns them.
+    """The weights in a checkpoint, as :func:`weights_of` returns them.
 
     Args:
         checkpoint: Path of a file, or an address that MMEngine knows (``https://``,
@@ -137,14 +129,17 @@ def read_weights(checkpoint: str) -> dict[str, Tensor]:
 def weights_of(checkpoint: dict) -> dict[str, Tensor]:
     """The weights in a checkpoint, without the prefix that a wrapper adds to names.
 
+    They are its ``state_dict`` (MMEngine), its ``model`` (torchvision's scripts), or
+    all of it.
+
     Raises:
         ValueError: There are none.
     """
-    weights = next((checkpoint[key] for key in KEYS if key in checkpoint), checkpoint)
-    values = weights.values() if isinstance(weights, Mapping) else ()
+    weights = checkpoint.get("state_dict", checkpoint.get("model", checkpoint))
+    values = weights.values() if isinstance(weights, dict) else ()
     if not values or not all(isinstance(value, Tensor) for value in values):
         raise ValueError(
-            f"the checkpoint has no weights under {' or '.join(KEYS)}, and is not a "
+            "the checkpoint has no weights under state_dict or model, and is not a "
             f"state dict itself: it has {', '.join(map(str, checkpoint))}"
         )
     weights = copy(weights)  # with the versions of modules that torch attaches
@@ -194,7 +189,7 @@ def find_newest(work_dir: str | Path) -> str | None:
     by_age = sorted(numbers, key=lambda p: (p.stat().st_mtime_ns, numbers[p]))
     # The folder may have been moved since its checkpoint was named.
     candidates = [Path(named), work_dir / Path(named).name, *reversed(by_age)]
-    candidates = [path for path in candidates if path.is_file()]
+    candidates = [path for path in dict.fromkeys(candidates) if path.is_file()]
     for path in candidates:
         if is_whole(path):
             return str(path)

@@ -129,13 +129,13 @@ class KernelReuseHook(Hook):
         model = unwrapped_model(runner)
         if isinstance(model, BaseTTAModel):
             raise ValueError(
-                "test-time augmentation shows each frame in several views, which must "
-                "not share kernels: leave out --tta, or KernelReuseHook"
+                "the views of a frame must not share kernels: leave out --tta, or "
+                "KernelReuseHook"
             )
         if frames.batch_size != 1:
             raise ValueError(
-                f"the loader yields {frames.batch_size} frames at a time, and each "
-                "would get the kernels of another: set val_dataloader.batch_size=1 and "
+                f"the loader yields {frames.batch_size} frames at a time, which must "
+                "not share kernels: set val_dataloader.batch_size=1 and "
                 "test_dataloader.batch_size=1"
             )
         check_whole_frames(model)
@@ -149,6 +149,9 @@ class FiniteLossHook(Hook):
     where the loss does not, so before a checkpoint is saved, its parameters are checked
     for NaN as well. MMEngine waits for the losses in each iteration anyway, to log
     them.
+
+    Raises:
+        FloatingPointError: In such an iteration, or instead of saving.
     """
 
     REMEDY = (
@@ -165,11 +168,7 @@ class FiniteLossHook(Hook):
         data_batch: dict | None = None,
         outputs: dict | None = None,
     ) -> None:
-        """Check the losses of an iteration: all whose names contain "loss".
-
-        Raises:
-            FloatingPointError: One is NaN or infinite.
-        """
+        """Check the losses of an iteration: all whose names contain "loss"."""
         lost = [
             f"{name}={value.tolist()}"
             for name, value in (outputs or {}).items()
@@ -185,11 +184,7 @@ class FiniteLossHook(Hook):
             )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Check the parameters, not buffers: an observer starts at infinity.
-
-        Raises:
-            FloatingPointError: One has NaNs.
-        """
+        """Check the parameters, not buffers: an observer starts at infinity."""
         weights = checkpoint["state_dict"]
         lost = [
             name

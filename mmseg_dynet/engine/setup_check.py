@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from .hooks import unwrapped_model
 from .weights import check_weights, pretrained_parts, shapes_of, weights_in
 
+SOFTMAX = (CrossEntropyLoss, OhemCrossEntropy)
 # What training changes in the states of optimizers and schedules.
 PROGRESS = {"params", "last_step", "base_values", "best", "num_bad_epochs"}
 
@@ -35,17 +36,16 @@ class CheckSetupHook(Hook):
 
     Args:
         strict_weights: False accepts checkpoints that fit in part.
+
+    Raises:
+        ValueError: Before the first step: something does not fit.
     """
 
     def __init__(self, strict_weights: bool = True) -> None:
         self.strict_weights = strict_weights
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Check a checkpoint before the model loads it, also in a test.
-
-        Raises:
-            ValueError: Its weights do not fit.
-        """
+        """Check a checkpoint before the model loads it, also in a test."""
         model, resumes = _model(runner), runner._resume
         training = isinstance(runner.optim_wrapper, OptimWrapper | OptimWrapperDict)
         weights = weights_in(checkpoint)
@@ -61,11 +61,7 @@ class CheckSetupHook(Hook):
             _warn_of_kept_settings(runner, checkpoint)
 
     def before_train(self, runner: Runner) -> None:
-        """Check the loop, the classes and the pretrained weights.
-
-        Raises:
-            ValueError: One of them does not fit.
-        """
+        """Check the loop, the classes and the pretrained weights."""
         model, loop = _model(runner), runner.train_loop
         endless = isinstance(loop.dataloader.sampler, InfiniteSampler)
         if endless and isinstance(loop, EpochBasedTrainLoop):
@@ -86,11 +82,7 @@ class CheckSetupHook(Hook):
                 check_weights(module, weights_in(content, prefix), source)
 
     def before_test(self, runner: Runner) -> None:
-        """Check the classes.
-
-        Raises:
-            ValueError: Heads and data set have different numbers of them.
-        """
+        """Check the classes."""
         dataset = runner.test_dataloader.dataset
         _check_classes(_model(runner), dataset, "test_dataloader.dataset")
 
@@ -106,13 +98,13 @@ def _check_classes(model: nn.Module, dataset: Dataset, key: str) -> None:
     Args:
         model: A segmentor.
         dataset: Of any kind, or a wrapper of others.
-        key: Where it stands in the config.
+        key: Its place in the config.
     """
     while hasattr(dataset, "dataset") or hasattr(dataset, "datasets"):
-        inner = "dataset" if hasattr(dataset, "dataset") else "datasets"
-        dataset, key = getattr(dataset, inner), f"{key}.{inner}"
-        if inner == "datasets":
-            dataset, key = dataset[0], f"{key}.0"
+        if hasattr(dataset, "dataset"):
+            dataset, key = dataset.dataset, f"{key}.dataset"
+        else:
+            dataset, key = dataset.datasets[0], f"{key}.datasets.0"
     classes = getattr(dataset, "metainfo", {}).get("classes")
     for name, head in model.named_modules():
         # STDCHead's classes are those of an edge detector.
@@ -125,17 +117,14 @@ def _check_classes(model: nn.Module, dataset: Dataset, key: str) -> None:
                 f"has {len(classes)} classes: set {option}={len(classes)}, or "
                 f"{key}.metainfo.classes"
             )
-        losses = head.loss_decode
-        for loss in losses if isinstance(losses, nn.ModuleList) else [losses]:
-            softmax = isinstance(loss, CrossEntropyLoss) and not loss.use_sigmoid
-            if head.out_channels == 1 and (
-                softmax or isinstance(loss, OhemCrossEntropy)
-            ):
-                raise ValueError(
-                    f"model.{name} has one output channel under softmax, which is "
-                    f"always 1 and learns nothing: set {option}=2 (background and the "
-                    "class), with loss_decode.use_sigmoid=True if out_channels=1"
-                )
+        losses = [m for m in head.modules() if isinstance(m, SOFTMAX)]
+        losses = [loss for loss in losses if not getattr(loss, "use_sigmoid", False)]
+        if losses and head.out_channels == 1:
+            raise ValueError(
+                f"model.{name} has one output channel under softmax, which is always 1 "
+                f"and learns nothing: set {option}=2 (background and the class), with "
+                "loss_decode.use_sigmoid=True if out_channels=1"
+            )
 
 
 def _warn_of_kept_settings(runner: Runner, checkpoint: dict) -> None:

@@ -8,12 +8,6 @@ from torch import Tensor, nn
 
 from mmseg_dynet.ops import DyConv2d
 
-STATIC = (
-    "It looks like a checkpoint of a static network: convert it with "
-    "tools/model_converters/static2dynet.py"
-)
-OTHER = "Use a checkpoint of the same network (stem, width, depth)"
-
 
 def weights_in(checkpoint: Mapping, prefix: str = "") -> dict[str, Tensor]:
     """The weights that MMEngine finds in a checkpoint, by their names in the module.
@@ -80,39 +74,35 @@ def check_weights(
     if partial:
         unfit = _without_classifiers(module, unfit)
     if unfit:
+        remedy = "Use a checkpoint of the same network (stem, width, depth)"
         is_dynamic = any(isinstance(m, DyConv2d) for m in module.modules())
-        is_static = is_dynamic and not any(len(shape) == 5 for shape in given.values())
+        if is_dynamic and not any(len(shape) == 5 for shape in given.values()):
+            remedy = (
+                "It looks like a checkpoint of a static network: convert it with "
+                "tools/model_converters/static2dynet.py"
+            )
         raise ValueError(
             f"{source} does not fit {type(module).__name__}: {len(unfit)} of "
             f"{len(wanted)} weights are missing or have other shapes "
-            f"({', '.join([*unfit][:5])}{', ...' if len(unfit) > 5 else ''}). "
-            f"{STATIC if is_static else OTHER}, or "
-            "set strict_weights=False in CheckSetupHook (custom_hooks) to start them "
-            "at random"
+            f"({', '.join([*unfit][:5])}{', ...' if len(unfit) > 5 else ''}). {remedy}"
+            ", or set strict_weights=False in CheckSetupHook (custom_hooks) to start "
+            "them at random"
         )
 
 
 def _without_classifiers(module: nn.Module, unfit: dict) -> dict:
     """Leave out weights that differ in the number of classes only.
 
-    Those of a classifier have as many rows as there are classes, or one more. Others,
-    as in PointHead, have more columns, by the same difference.
+    Those of a classifier have a row per class, or one more row. Others, as in
+    PointHead, differ by the same number of columns.
     """
-    numbers = {
-        number + extra
-        for m in module.modules()
-        if isinstance(getattr(m, "num_classes", None), int)
-        for number in (m.num_classes, getattr(m, "out_channels", m.num_classes))
-        for extra in (0, 1)
-    }
+    classes = [getattr(m, "num_classes", None) for m in module.modules()]
+    rows = {n + extra for n in classes if isinstance(n, int) for extra in (0, 1)} | {1}
     differences = {
-        name: [(a, a - b) for a, b in zip(*shapes, strict=True) if a != b]
+        name: {(a, a - b) for a, b in zip(*shapes, strict=True) if a != b}
         for name, shapes in unfit.items()
         if len(shapes[0]) == len(shapes[1]) and not name.startswith("backbone.")
     }
-    of_classes = {d for pairs in differences.values() for a, d in pairs if a in numbers}
-    return {
-        name: shapes
-        for name, shapes in unfit.items()
-        if not {d for _, d in differences.get(name, [(0, 0)])} <= of_classes
-    }
+    allowed = {d for pairs in differences.values() for a, d in pairs if a in rows}
+    fit = {n for n, pairs in differences.items() if {d for _, d in pairs} <= allowed}
+    return {name: shapes for name, shapes in unfit.items() if name not in fit}
