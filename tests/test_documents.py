@@ -44,7 +44,7 @@ def evaluate(example: Example) -> None:
 
 @each_page
 def test_python_runs(page, tmp_path, monkeypatch):
-    for name in ("configs", "tools"):
+    for name in ("configs", "projects", "tools"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "mmsegmentation").symlink_to(Path(mmseg.__path__[0], ".mim"))
     monkeypatch.chdir(tmp_path)
