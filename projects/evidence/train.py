@@ -25,6 +25,16 @@ ARMS = {  # network, data set -> arm -> config
         "narrowed": "r18-w34-d16_fcn_1xb4-4k_labelmefacade-192x256.py",
         "twin": "r18-d16_fcn_1xb4-4k_labelmefacade-192x256.py",
     },
+    ("ddrnet23", "labelmefacade"): {
+        "control": "ddrnet_23-slim_1xb4-4k_labelmefacade-192x256.py",
+        "dynamic": "dy-ddrnet_23_1xb4-4k_labelmefacade-192x256.py",
+        "twin": "ddrnet_23_1xb4-4k_labelmefacade-192x256.py",
+    },
+    ("ddrnet23", "camvid"): {
+        "control": "ddrnet_23-slim_1xb4-4k_camvid-240x320.py",
+        "dynamic": "dy-ddrnet_23_1xb4-4k_camvid-240x320.py",
+        "twin": "ddrnet_23_1xb4-4k_camvid-240x320.py",
+    },
 }
 
 
