@@ -5,13 +5,14 @@ Start it in the root of the repository, on a machine that does nothing else.
 
 import json
 from functools import partial
+from itertools import product
 from statistics import median
 
 import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
-from train import ARMS, FOLDER
+from train import ARMS, FOLDER, config_path
 
 import mmseg_dynet  # noqa: F401 (registers the backbones)
 from mmseg_dynet.analysis.complexity import count_complexity
@@ -26,14 +27,15 @@ def main() -> None:
     register_all_modules()
     torch.set_num_threads(1)
     costs = []
-    for (network, dataset), arms in ARMS.items():
+    for network, dataset in product(ARMS, SIZES):
         image = torch.rand(1, 3, *SIZES[dataset])
         image = image.contiguous(memory_format=torch.channels_last)
         models = {}
-        for arm, config in arms.items():
-            cfg = Config.fromfile(FOLDER / "configs" / config)
-            model = MODELS.build(cfg.model).eval()
-            models[arm] = model.to(memory_format=torch.channels_last)
+        for arm in ARMS[network]:
+            path = config_path(network, dataset, arm)
+            if path.exists():
+                model = MODELS.build(Config.fromfile(path).model).eval()
+                models[arm] = model.to(memory_format=torch.channels_last)
         calls = {arm: partial(model, image) for arm, model in models.items()}
         with torch.inference_mode():
             seconds = time_alternating(calls, repeats=15)

@@ -18,31 +18,33 @@ from mmengine.config import Config
 from mmseg_dynet.analysis.machine import describe_machine
 
 FOLDER = Path(__file__).parent
-ARMS = {  # network, data set -> arm -> config
-    ("resnet18", "labelmefacade"): {
-        "control": "fix-r18-d16_fcn_1xb4-4k_labelmefacade-192x256.py",
-        "dynamic": "dy-r18-d16_fcn_1xb4-4k_labelmefacade-192x256.py",
-        "narrowed": "r18-w34-d16_fcn_1xb4-4k_labelmefacade-192x256.py",
-        "twin": "r18-d16_fcn_1xb4-4k_labelmefacade-192x256.py",
+DATASETS = {"labelmefacade": "labelmefacade-192x256", "camvid": "camvid-240x320"}
+ARMS = {  # network -> arm -> how the names of its configs begin
+    "resnet18": {
+        "control": "fix-r18-d16_fcn",
+        "dynamic": "dy-r18-d16_fcn",
+        "narrowed": "r18-w34-d16_fcn",
+        "twin": "r18-d16_fcn",
     },
-    ("ddrnet23", "labelmefacade"): {
-        "control": "ddrnet_23-slim_1xb4-4k_labelmefacade-192x256.py",
-        "dynamic": "dy-ddrnet_23_1xb4-4k_labelmefacade-192x256.py",
-        "twin": "ddrnet_23_1xb4-4k_labelmefacade-192x256.py",
-    },
-    ("ddrnet23", "camvid"): {
-        "control": "ddrnet_23-slim_1xb4-4k_camvid-240x320.py",
-        "dynamic": "dy-ddrnet_23_1xb4-4k_camvid-240x320.py",
-        "twin": "ddrnet_23_1xb4-4k_camvid-240x320.py",
+    "ddrnet23": {
+        "control": "ddrnet_23-slim",
+        "dynamic": "dy-ddrnet_23",
+        "twin": "ddrnet_23",
     },
 }
+
+
+def config_path(network: str, dataset: str, arm: str) -> Path:
+    """The config of an arm."""
+    name = f"{ARMS[network][arm]}_1xb4-4k_{DATASETS[dataset]}.py"
+    return FOLDER / "configs" / name
 
 
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--network", default="resnet18")
-    parser.add_argument("--dataset", default="labelmefacade")
+    parser.add_argument("--network", choices=ARMS, required=True)
+    parser.add_argument("--dataset", choices=DATASETS, required=True)
     parser.add_argument("--arms", nargs="+", required=True)
     parser.add_argument("--seeds", nargs="+", type=int, required=True)
     parser.add_argument("--lr", type=float, help="instead of the config's")
@@ -76,7 +78,7 @@ def class_iou(metrics: dict) -> dict[str, float]:
 
 def train(args: argparse.Namespace, arm: str, seed: int) -> None:
     """Train one arm from one seed and write its result, unless there is one."""
-    config = FOLDER / "configs" / ARMS[args.network, args.dataset][arm]
+    config = config_path(args.network, args.dataset, arm)
     cfg = Config.fromfile(config)
     lr = args.lr or cfg.optim_wrapper.optimizer.lr
     end = args.iters or cfg.train_cfg.max_iters
