@@ -48,6 +48,7 @@ def counts_by_hand(depth: int, num_kernels: int) -> dict[str, int]:
                 parameters += inp * out + 2 * out
             inp = out
     return dict(
+        backbone=convolution + fusion + prediction,
         convolution=convolution,
         squeeze_excite=0,
         fusion=fusion,
