@@ -1,54 +1,98 @@
-"""Fixtures that the tests of the package share."""
+"""Run the tools in this process, on networks a quarter as wide as the smallest."""
 
 import runpy
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
-from mmengine.registry import DefaultScope
-from mmengine.runner import CheckpointLoader
+import torch
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.runner import CheckpointLoader, save_checkpoint
 from mmengine.runner.checkpoint import load_from_local
+from mmengine.visualization import Visualizer
+from mmseg.visualization import SegLocalVisualizer
+from torch import nn
 
-TOOLS = Path(__file__).parents[1] / "tools"
-NUMBERS = count()
+from mmseg_dynet.apis import build_model, load_config
+
+ROOT = Path(__file__).parents[1]
+CONFIG = "r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
 
 
 @pytest.fixture
-def run_tool(
-    tmp_path: Path, tiny_cityscapes: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., None]]:
-    """Run a tool that starts a Runner in this process, on tiny data, in a new folder.
-
-    Its log goes to standard output.
-    """
+def run_tool(monkeypatch, capsys, tmp_path) -> Iterator[Callable[..., str]]:
+    """Run a tool as a script in an empty folder, and return what it prints."""
     monkeypatch.chdir(tmp_path)
 
-    def run(
-        tool: str,
-        *arguments: object,
-        options: tuple[object, ...] = (),
-        splits: tuple[str, ...] = ("train", "val", "test"),
-    ) -> None:
-        name = f"run{next(NUMBERS)}"
-        options = [
-            "--cfg-options",
-            *(f"{split}_dataloader.num_workers=0" for split in splits),
-            *(
-                f"{split}_dataloader.dataset.data_root={tiny_cityscapes}"
-                for split in splits
-            ),
-            # Runners of one name would share their message hub.
-            f"experiment_name={name}",
-            f"visualizer.name={name}",
-            *options,
-        ]
-        monkeypatch.setattr(sys, "argv", [tool, *map(str, [*arguments, *options])])
-        with warnings.catch_warnings(category=UserWarning, action="ignore"):
-            runpy.run_path(str(TOOLS / tool), run_name="__main__")
+    def run(tool: str | Path, *arguments: object) -> str:
+        path = str(ROOT / "tools" / tool)
+        monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
+        forget_runs()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the host's
+            runpy.run_path(path, run_name="__main__")
+        return capsys.readouterr().out
 
     yield run
+    forget_runs()
+
+
+def forget_runs() -> None:
+    """Remove what the host keeps globally of a run, for the next to be another."""
     CheckpointLoader.register_scheme("", load_from_local, force=True)
-    DefaultScope._instance_dict.clear()
+    for logger in MMLogger._instance_dict.values():
+        for handler in logger.handlers:
+            handler.close()
+    for global_by_name in (MessageHub, MMLogger, SegLocalVisualizer, Visualizer):
+        global_by_name._instance_dict.clear()
+
+
+@pytest.fixture
+def write_config(tiny_cityscapes, tmp_path) -> Callable[..., Path]:
+    """Write a config of two iterations on a small network and data set."""
+
+    def write(arm: str, **options: object) -> Path:
+        width = 16 if arm == "" else 8
+        options = {
+            "model.backbone.base_channels": width,
+            "model.decode_head.in_channels": 8 * width,
+            "model.decode_head.channels": 8,
+            "model.auxiliary_head.in_channels": 4 * width,
+            "model.auxiliary_head.channels": 8,
+            "train_dataloader.batch_size": 2,
+            "train_cfg.max_iters": 2,
+            "train_cfg.val_interval": 2,
+            "default_hooks.checkpoint.interval": 1,
+            "default_hooks.logger.interval": 1,
+        } | options
+        for split in ("train", "val", "test"):
+            options |= {
+                f"{split}_dataloader.dataset.data_root": str(tiny_cityscapes),
+                f"{split}_dataloader.num_workers": 0,
+                f"{split}_dataloader.persistent_workers": False,
+            }
+        cfg = load_config(str(ROOT / f"configs/dynet/{arm}{CONFIG}"), options)
+        path = tmp_path / f"{arm}tiny.py"
+        cfg.dump(path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def save_weights(tmp_path) -> Callable[..., Path]:
+    """Save the random weights of a config's model in a checkpoint."""
+
+    def save(config: Path, change: Callable[[nn.Module], None] | None = None) -> Path:
+        torch.manual_seed(0)
+        model = build_model(load_config(str(config)))
+        nn.init.normal_(model.decode_head.conv_seg.weight)  # the host's is nearly zero
+        if change is not None:
+            change(model)
+        path = tmp_path / f"{config.stem}.pth"
+        save_checkpoint(dict(state_dict=model.state_dict()), str(path))
+        return path
+
+    return save

@@ -90,7 +90,7 @@ def test_a_config_without_a_size_is_refused():
         input_size(Config(dict(model=dict(data_preprocessor=dict(size_divisor=32)))))
 
 
-def test_options_of_workers_go_where_there_are_none(tmp_path):
+def test_options_of_workers_go_where_there_are_none(tmp_path, capsys):
     path = tmp_path / "config.py"
     path.write_text(
         "train_dataloader = dict(num_workers=2, persistent_workers=True)\n"
@@ -100,3 +100,7 @@ def test_options_of_workers_go_where_there_are_none(tmp_path):
     cfg = load_config(path, {"val_dataloader.num_workers": 0})
     assert cfg.train_dataloader == dict(num_workers=2, persistent_workers=True)
     assert cfg.val_dataloader == dict(num_workers=0)
+    assert capsys.readouterr().err == (
+        "val_dataloader.num_workers is 0: persistent_workers=True has no effect\n"
+        "val_dataloader.num_workers is 0: timeout=9 has no effect\n"
+    )

@@ -59,20 +59,17 @@ def test_weights_change_their_format_and_not_their_values():
 # CoefficientHook
 
 
-def test_training_logs_coefficients_beside_the_miou(run_tool, tiny_cityscapes):
-    run_tool("train.py", CONFIG, "--work-dir", "run", options=(
-        "default_hooks.coefficients.type=CoefficientHook",
-        "default_hooks.coefficients.per_layer=True",
-        "train_cfg.max_iters=1", "train_cfg.val_interval=1",
-        "train_dataloader.batch_size=2", "default_hooks.checkpoint.interval=1",
-    ))  # fmt: skip
+def test_training_logs_coefficients_beside_the_miou(run_tool, write_config):
+    config = write_config("dy-")
+    run_tool("train.py", config, "--work-dir", "run", "--cfg-options",
+             "default_hooks.coefficients.type=CoefficientHook",
+             "default_hooks.coefficients.per_layer=True")  # fmt: skip
     (log,) = Path("run").glob("*/vis_data/scalars.json")
     records = [json.loads(line) for line in log.read_text().splitlines()]
     (record,) = [r for r in records if "mIoU" in r]
 
-    cfg = load_config(CONFIG)
-    cfg.val_dataloader.dataset.data_root = str(tiny_cityscapes)
-    model = build_model(cfg, "run/iter_1.pth")
+    cfg = load_config(config)
+    model = build_model(cfg, "run/iter_2.pth")
     kept = {
         name: []
         for name, module in model.named_modules()
@@ -139,18 +136,18 @@ def test_a_static_network_is_refused_before_it_runs(stage):
 # KernelReuseHook
 
 
-def test_kernels_are_kept_while_the_test_tool_runs(run_tool, tiny_cityscapes):
-    cfg = load_config(CONFIG)
-    cfg.test_dataloader.dataset.data_root = str(tiny_cityscapes)
+def test_kernels_are_kept_while_the_test_tool_runs(run_tool, write_config):
+    config = write_config("dy-")
+    cfg = load_config(config)
     torch.manual_seed(0)
     model = build_model(cfg)
     for module in model.modules():
         if isinstance(module, CoefficientPredictor):
             module.logits.weight.data *= 30  # so that kernels differ between images
     save_checkpoint(dict(state_dict=model.state_dict()), "model.pth")
-    run_tool("test.py", CONFIG, "model.pth", "--work-dir", "test", "--out", "out",
-             options=("default_hooks.kernel_reuse.type=KernelReuseHook",
-                      "default_hooks.kernel_reuse.every=3"))  # fmt: skip
+    run_tool("test.py", config, "model.pth", "--work-dir", "test", "--out", "out",
+             "--cfg-options", "default_hooks.kernel_reuse.type=KernelReuseHook",
+             "default_hooks.kernel_reuse.every=3")  # fmt: skip
 
     def predict(model: nn.Module) -> list[np.ndarray]:
         samples = [s for d in frames for s in model.test_step(pseudo_collate([d]))]
