@@ -18,7 +18,7 @@ version = release
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
-# Shapes have primes, and legends of docstrings are no Python.
+# Shapes have primes, and legends in docstrings are not Python.
 smartquotes = False
 highlight_language = "text"
 html_theme = "furo"

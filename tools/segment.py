@@ -40,7 +40,7 @@ def parse_args():
         "--keep-kernels",
         type=at_least(1),
         metavar="N",
-        help="fuse kernels for every N-th frame of a video only (docs/video.md)",
+        help="fuse kernels for every N-th frame of a video only (docs/deployment.md)",
     )
     args = parser.parse_args()
     if not 0 <= args.opacity <= 1:

@@ -1,7 +1,7 @@
 """From ImageNet to segmentation: every weight of the backbone arrives.
 
 For each network, weight by weight and in function; and once for real, through the tools
-and the config that ``docs/pretraining.md`` shows.
+and the config that ``docs/training.md`` shows.
 """
 
 import json
@@ -130,7 +130,7 @@ TRANSFERS = [
         target_options=WIDER,
     ),
 ]
-# What docs/pretraining.md overrides to train the controls.
+# What docs/training.md overrides to train the controls.
 NO_KERNELS = {"model.backbone.num_kernels": None}
 HALF_WIDTH = {"model.backbone.base_channels": 32, "model.head.in_channels": 256}
 CONTROLS = [
@@ -277,9 +277,10 @@ def trained(workplace):
 def documented(workplace, trained, monkeypatch):
     """The config that the documentation shows, and where it says it is."""
     monkeypatch.chdir(workplace)
-    text = (ROOT / "docs/pretraining.md").read_text(encoding="utf-8")
-    code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
-    (path,) = re.findall(r"here `(configs/dynet/.*?\.py)`", text)
+    text = (ROOT / "docs/training.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (code,) = (block for block in blocks if "init_cfg" in block)
+    path = "pretrained.py"
     checkpoint = load_block(code, workplace / path).model.backbone.init_cfg.checkpoint
     # The documented run is longer.
     Path(checkpoint).unlink(missing_ok=True)

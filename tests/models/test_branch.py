@@ -70,7 +70,7 @@ def test_conv_module_without_norm_and_activation_is_its_convolution():
     ],
 )
 def test_conv_module_computes_what_mmcvs_does(options):
-    """With one kernel a channel and coefficients of 1 the two are the same."""
+    """With one kernel per channel and coefficients of 1 the two are the same."""
     torch.manual_seed(0)
     arguments = dict(in_channels=4, out_channels=4, kernel_size=3, padding=1, **options)
     dynamic = DyConvModule(num_kernels=1, **arguments).eval()

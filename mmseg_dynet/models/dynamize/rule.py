@@ -35,7 +35,7 @@ class Trace:
     Attributes:
         runs: How often each convolution has run, by its name, in the order they run.
         edges: Pairs of convolutions, the second of which sees what the first gives.
-        pooled: Those whose input is a 1x1 map. They are no part of ``edges``.
+        pooled: Those whose input is a 1x1 map. ``edges`` leaves them out.
         stem: Those that see what no convolution has given.
         classifier: Those that give an output of the network.
         macs: Multiply-accumulates of the run.
@@ -161,7 +161,7 @@ def find_blocks(
             if home is not None and len(home) >= len(homes.get(conv, "")):
                 homes[conv] = home
     rows = {home: _row(home, seen) for home in homes.values()}
-    # Those that run no smaller block in their row; what is beside a row is no block.
+    # Those that run no smaller block in their row; what is beside a row is not a block.
     found = {
         home: row
         for home, row in rows.items()
