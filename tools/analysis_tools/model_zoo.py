@@ -74,11 +74,17 @@ def count(cfg):
 
 def twins_together(path):
     """Sort key: the networks of one kind, then the static one, control and dynamic."""
-    network = re.search(r"r\d+|mobile|shuffle", path.stem)[0]
-    method = re.search(r"fcn|pspnet|deeplabv3plus|lraspp", path.stem)[0]
-    *_, schedule, data = path.stem.split("_")
+    size, method, network, schedule = (
+        match[0] if (match := re.search(pattern, path.stem)) else ""
+        for pattern in (
+            r"\d{3,}x\d{3,}",
+            "fcn|pspnet|deeplabv3plus|lraspp|ddrnet|pidnet|stdc|bisenet",
+            r"r\d+|mobile|shuffle",
+            r"\d+xb\d+-\d+",
+        )
+    )
     arm = path.stem.startswith("fix-") + 2 * path.stem.startswith("dy-")
-    return data, method, network, schedule, arm, path.stem
+    return size, method, network, schedule, arm, path.stem
 
 
 def render():
@@ -93,7 +99,7 @@ def render():
             "| mIoU, % |",
             "| :-- | --: | --: | --: | --: | --: |",
         ]
-        for path in sorted(FOLDER.glob(f"*_{key}-*.py"), key=twins_together):
+        for path in sorted(FOLDER.glob(f"*{key}*.py"), key=twins_together):
             cells = [
                 f"[{path.stem}](./{path.name})",
                 *(f"{number:.2f}" for number in count(Config.fromfile(path))),
