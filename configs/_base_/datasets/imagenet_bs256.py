@@ -1,5 +1,5 @@
 # ImageNet as DyNet trains and tests on it: random crop and flip; centre crop of 224.
-# data/imagenet holds train/ and val/ with a folder a class, or meta/train.txt and
+# data/imagenet holds train/ and val/ with a folder per class, or meta/train.txt and
 # meta/val.txt with "path label" lines.
 dataset_type = "ImageNet"
 data_root = "data/imagenet"

@@ -1,5 +1,5 @@
 # Synthetic streets, a mini Cityscapes whose images are 128x256 on disk: nothing is
-# resized. Made by tools/dataset_converters/synthetic_streets.py.
+# resized. Made by projects/synthetic_streets/generate.py.
 dataset_type = "CityscapesDataset"
 data_root = "data/synthetic_streets/"
 crop_size = (128, 256)

@@ -1,4 +1,4 @@
-# DyNet's recipe for 2048 images a step. The paper names neither epochs nor warm-up:
+# DyNet's recipe for 2048 images per step. The paper names neither epochs nor warm-up:
 # 100 and 5 epochs are those of mmpretrain's schedule for this batch size.
 optim_wrapper = dict(
     type="OptimWrapper",
