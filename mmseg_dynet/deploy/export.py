@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -293,7 +294,13 @@ def _trace(
     if not dynamic_shape:
         return torch.export.export(network, (images,))
     if any(isinstance(module, DyConv2d) for module in segmentor.modules()):
-        network = ImageByImage(network)
+        # The loop takes a graph: it traces no code that has state, as blocks of
+        # dynamized networks do.
+        size = {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+        one = torch.export.export(network, (images[:1],), dynamic_shapes=(size,))
+        known = signature(one.module).parameters  # the guard is new in torch 2.9
+        guard = {"check_guards": False} if "check_guards" in known else {}
+        network = ImageByImage(one.module(**guard))
     varying = dict.fromkeys(_VARYING, Dim.DYNAMIC)
     return torch.export.export(network, (images,), dynamic_shapes=(varying,))
 

@@ -19,11 +19,12 @@ from mmcv.cnn.bricks import Conv2d, Conv2dAdaptivePadding
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmseg_dynet.models.dynamize.share import DynamizedConv2d
 from mmseg_dynet.ops import DyConv2d
 
 # Exact types. A subclass may change its weight in forward, as those that standardise
 # it do (ConvWS2d), and a parametrization makes a subclass.
-_CONVOLUTIONS = (nn.Conv2d, Conv2d, Conv2dAdaptivePadding, DyConv2d)
+_CONVOLUTIONS = (nn.Conv2d, Conv2d, Conv2dAdaptivePadding, DyConv2d, DynamizedConv2d)
 _NORM_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
 
 

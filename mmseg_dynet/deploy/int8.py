@@ -1,11 +1,11 @@
-"""Banks and predictors of eight bits a weight: a quarter of the memory to read.
+"""Banks and predictors with eight bits per weight: a quarter of the memory to read.
 
 For one image, fusion and prediction read each weight to use it once, so their time is
 that of the memory. Both are weighted sums of rows of a table: the kernels of an output
 channel by its coefficients, the columns of a matrix by the values of a vector. That is
 what PyTorch's quantised embedding bag computes, on CPUs. Each row has its own scale and
-offset, so a weight is off by at most (max - min) / 510 of its row; sums are float32,
-and so are the dynamic kernel and the convolution.
+offset, so a weight is off by at most (max - min) / 510 of its row; sums, fused kernels
+and convolutions are float32.
 """
 
 import torch
@@ -17,7 +17,7 @@ from mmseg_dynet.ops.per_image import check_meta
 
 
 class Int8DyConv2d(DyConv2d):
-    """A :class:`DyConv2d` for inference on CPUs whose bank has eight bits a weight.
+    """A :class:`DyConv2d` for inference on CPUs whose bank has eight bits per weight.
 
     Args:
         conv: The layer to take bank, bias, predictor and geometry from.
@@ -44,7 +44,7 @@ class Int8DyConv2d(DyConv2d):
             )
         del self.weight
         self.bias, self.predictor = conv.bias, conv.predictor
-        # As in fuse_kernels: the fused kernels come out in the bank's memory format.
+        # As in fuse_kernels: fused kernels have the bank's memory format.
         self.channels_last = not bank.is_contiguous()
         if self.channels_last:
             bank = bank.permute(0, 1, 3, 4, 2)
@@ -62,7 +62,7 @@ class Int8DyConv2d(DyConv2d):
         Raises:
             ValueError: The coefficients have another shape, or are not float32.
         """
-        # The embedding bag reads what lies behind weights that are too few.
+        # The embedding bag would read past weights that are too few.
         check_coefficients(coeff, self.out_channels, self.num_kernels)
         check_meta(self.bank, coeff)
         if coeff.dtype != torch.float32:
@@ -70,7 +70,7 @@ class Int8DyConv2d(DyConv2d):
         batch, out_channels, num_kernels = coeff.shape
         rows, bags = self.rows, self.bags  # a bag: the K rows of an output channel
         if batch != 1:
-            # The images of a channel lie side by side: memory is read once for all.
+            # The images of a channel are neighbours: memory is read once for all.
             coeff = coeff.transpose(0, 1)
             rows = rows.reshape(out_channels, 1, -1).expand(-1, batch, -1).reshape(-1)
             bags = torch.arange(0, len(rows) + 1, num_kernels)
@@ -81,7 +81,7 @@ class Int8DyConv2d(DyConv2d):
         return kernels.transpose(0, 1)
 
     def fuse_feature_maps(self, x: Tensor, coeff: Tensor) -> Tensor:
-        """Refuse: the bank cannot be convolved with, in eight bits.
+        """Refuse: a packed bank cannot be convolved with.
 
         Raises:
             ValueError: Always.
@@ -93,7 +93,7 @@ class Int8DyConv2d(DyConv2d):
 
 
 class Int8Linear(nn.Module):
-    """A :class:`nn.Linear` for single vectors on CPUs, with eight bits a weight.
+    """A :class:`nn.Linear` for single vectors on CPUs, with eight bits per weight.
 
     Args:
         linear: The layer to take matrix and bias from.
@@ -134,13 +134,13 @@ class Int8Linear(nn.Module):
 def weighted_sums(
     packed: Tensor, rows: Tensor, bags: Tensor, weights: Tensor
 ) -> Tensor:
-    """Sum rows of a packed table, weighted, bag by bag.
+    """Sum rows of a packed table, weighted, one sum per bag.
 
     Args:
         packed: The table, (rows, width + 8), uint8.
-        rows: Which rows to sum: those of the first bag, of the second, ...
+        rows: The rows of the first bag, of the second, ...
         bags: Where in ``rows`` each bag begins, and where the last ends.
-        weights: One weight for each of ``rows``, of any shape, float32.
+        weights: One float32 weight for each of ``rows``, of any shape.
 
     Returns:
         Sums (bags, width), float32.
@@ -158,7 +158,6 @@ def check_packable(weights: Tensor) -> None:
     """Raise a ValueError unless weights can be packed."""
     if weights.device.type != "cpu" or weights.dtype != torch.float32:
         raise ValueError(
-            f"the weights are {weights.dtype} on {weights.device}: those of eight bits "
-            "are made of float32 on a CPU, and used there; call model.float().cpu() "
-            "before"
+            f"the weights are {weights.dtype} on {weights.device}, and only float32 on "
+            "a CPU is packed to eight bits: call model.float().cpu() first"
         )

@@ -1,9 +1,9 @@
-"""Keep the fused kernels for the frames that follow, in a video.
+"""Reuse fused kernels for the next frames of a video.
 
-A frame resembles the one before it, and so do the coefficients that are predicted from
-it. On a *key frame*, a network under :class:`KernelReuse` computes what it always does,
-and keeps the kernels that it has fused. On the frames until the next one it convolves
-with these: it predicts and fuses nothing, and so costs what its Fix- control costs, the
+Consecutive frames look alike, and so do the coefficients that are predicted from them.
+On a *key frame* a network under :class:`KernelReuse` predicts and fuses as always, and
+keeps the fused kernels. On the frames up to the next key frame it convolves with these,
+without prediction and fusion: such a frame costs as much as with the Fix- control, the
 static network of the same width.
 
 Shape legend: see :mod:`mmseg_dynet.ops.functional`.
@@ -18,29 +18,29 @@ from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 class KernelReuse:
     """Let a network fuse its kernels on every n-th frame only; a context manager.
 
-    A frame is a call of ``model``, by itself or through its ``test_step``. All of its
-    dynamic layers take part, those that a ``conv_cfg`` has made as well. The network is
-    changed in place: until :meth:`remove`, or the end of the ``with`` block, however it
-    is left, its dynamic layers and predictors run another ``forward``. Modules, weights
-    and their names stay. If a key frame fails, the next frame is one.
+    A frame is a call of ``model``, directly or through its ``test_step``. All of its
+    dynamic layers take part. The network is changed in place: until :meth:`remove` or
+    the end of the ``with`` block, its dynamic layers and predictors run another
+    ``forward``. Modules, weights and their names stay. After a key frame that fails,
+    the next frame is one.
 
-    A layer that runs several times a frame, as all do in slide inference, fuses each
+    A layer that runs several times per frame, as all do in slide inference, fuses each
     time on a key frame and keeps the last kernels: those of the last window.
 
-    Fold, move and compile the network before: kernels that are kept follow no change,
-    and in ``KernelReuse(torch.compile(model), every)`` the count of frames is not
-    compiled, so that there are two graphs, of key frames and of the others.
+    Fold, move and compile the network before: kept kernels do not follow changes, and
+    in ``KernelReuse(torch.compile(model), every)`` the frame count stays outside the
+    two graphs, one of key frames and one of the others.
 
     Args:
         model: The network, for inference: in eval mode and under ``torch.no_grad()``. A
-            static one is left as it is, so that the two compare.
-        every: Frames that share their kernels, the key frame among them. 1 is the plain
+            static one is not changed, so that the two compare.
+        every: Frames that share their kernels, including the key frame. 1 is the plain
             network.
 
     Raises:
         ValueError: ``every`` is below 1, or the network is under a KernelReuse already.
-            On a call: the network is in training mode or gradients are recorded, or the
-            batch has not the size that it had on the key frame. Images may change size.
+            On a call: the network is in training mode, gradients are recorded, or the
+            batch size differs from the key frame's. Images may change their size.
 
     Example:
         >>> with KernelReuse(model, every=5) as reuse:
@@ -60,8 +60,8 @@ class KernelReuse:
         self._layers = [m for m in model.modules() if isinstance(m, kinds)]
         if any("forward" in vars(layer) for layer in self._layers):
             raise ValueError(
-                "the dynamic layers of this model run a forward that is not theirs: "
-                "remove() the KernelReuse that it is under"
+                "the dynamic layers of this model have another forward than their "
+                "class: remove() the KernelReuse that the model is under"
             )
         self.every = every
         self.restart()
@@ -80,7 +80,7 @@ class KernelReuse:
         self.is_key_frame = True
 
     def remove(self) -> None:
-        """Give the dynamic layers their own ``forward`` back. Once is enough."""
+        """Restore the ``forward`` of the dynamic layers. Further calls do nothing."""
         while self._layers:
             del self._layers.pop().forward
         for hook in self._hooks:
@@ -103,7 +103,7 @@ class KernelReuse:
 
     def _count(self, *_: object) -> None:
         self._age = (self._age + 1) % self.every
-        # A compiled network is compiled for each value that it reads: for two of these.
+        # A network is compiled for each value that it reads: here for two.
         self.is_key_frame = self._age == 0
 
 
@@ -111,13 +111,14 @@ def check_whole_frames(model: nn.Module) -> None:
     """Raise a ValueError if this is a segmentor that cuts frames into windows."""
     if getattr(model, "test_cfg", {}).get("mode") == "slide":
         raise ValueError(
-            "kernels are to be kept, and the config tests in windows, which would all "
-            "get those of the last: add --cfg-options model.test_cfg.mode=whole"
+            "with kernels kept, all windows of a frame would get those of the last, "
+            "and this config tests in windows: add --cfg-options "
+            "model.test_cfg.mode=whole"
         )
 
 
 class _Coefficients:
-    """What a predictor runs instead: a prediction on key frames, else nothing."""
+    """Replaces the forward of a predictor: it predicts on key frames only."""
 
     def __init__(self, predictor: CoefficientPredictor, reuse: KernelReuse) -> None:
         self._predict = predictor.forward
@@ -129,11 +130,11 @@ class _Coefficients:
 
 
 class _Kernels:
-    """What a dynamic layer runs instead: it fuses when it is given coefficients."""
+    """Replaces the forward of a dynamic layer: it fuses if it gets coefficients."""
 
     def __init__(self, conv: DyConv2d) -> None:
         self._conv = conv
-        self._kernels = ()  # (B, O, C/G, kH, kW), of no image yet
+        self._kernels = ()  # (B, O, C/G, kH, kW); of no image yet
 
     def forward(self, x: Tensor, coeff: Tensor | None = None) -> Tensor:
         if coeff is None and self._conv.predictor is not None:
@@ -143,6 +144,6 @@ class _Kernels:
         if len(x) != len(self._kernels):
             raise ValueError(
                 f"{len(x)} images, but kernels are kept for {len(self._kernels)}: call "
-                "restart() when the batch changes its size, or use every=1"
+                "restart() when the batch size changes, or use every=1"
             )
         return self._conv.convolve(x, self._kernels)

@@ -46,6 +46,11 @@ PSP_HEAD = dict(
 )  # fmt: skip
 
 
+# A static ResNet whose convolutions share predictors behind the back of its code.
+DYNAMIZED = dict(type="Dynamized", num_kernels=2, module=DYNAMIC | dict(type="ResNet"))
+del DYNAMIZED["module"]["num_kernels"]
+
+
 class Padded(nn.Sequential):
     """A static backbone with the padding of MobileNetV3's strided convolutions."""
 
@@ -211,9 +216,16 @@ def test_a_difference_shows(onnx_file):
 VARIED = ((2, 3, *SMALL), (1, 3, 65, 97), (3, 3, 83, 58), (4, 3, 33, 161))
 
 
-@pytest.mark.parametrize("padding", [None, dict(size_divisor=32), dict(size=(70, 90))])
-def test_onnx_of_any_number_and_size_of_images(padding, tmp_path):
-    model = build(head=PSP_HEAD if padding is None else HEAD, test_cfg=padding)
+@pytest.mark.parametrize(
+    ("backbone", "head", "padding"),
+    [
+        (DYNAMIC, PSP_HEAD, dict(size_divisor=32)),
+        (DYNAMIZED, HEAD, dict(size=(70, 90))),
+    ],
+    ids=["dynamic", "dynamized"],
+)
+def test_onnx_of_any_number_and_size_of_images(backbone, head, padding, tmp_path):
+    model = build(backbone, head, test_cfg=padding)
     export_onnx(model, (3, *SMALL), tmp_path / "model.onnx", dynamic_shape=True)
     check(model, tmp_path / "model.onnx", *VARIED)
     graph = onnx.load(tmp_path / "model.onnx").graph

@@ -18,6 +18,7 @@ from mmseg_dynet.apis import build_model
 from mmseg_dynet.cli import load_config
 from mmseg_dynet.deploy import fold_bn
 from mmseg_dynet.models.blocks.branch import DyConvModule
+from mmseg_dynet.models.dynamize import dynamize
 from mmseg_dynet.ops import DyConv2d
 
 CONFIGS = Path(__file__).parents[2] / "configs/dynet"
@@ -51,10 +52,15 @@ def test_one_dynamic_layer_by_hand(draw_norms):
 
 @pytest.mark.parametrize(
     "build",
-    [lambda: ResNetV1c(depth=18), MobileNetV2, lambda: MobileNetV3("small")],
-    ids=["resnet18-v1c", "mobilenet-v2", "mobilenet-v3"],
+    [
+        lambda: ResNetV1c(depth=18),
+        MobileNetV2,
+        lambda: MobileNetV3("small"),
+        lambda: dynamize(ResNetV1c(depth=18, base_channels=16)),
+    ],
+    ids=["resnet18-v1c", "mobilenet-v2", "mobilenet-v3", "dynamized"],
 )
-def test_a_folded_static_twin_computes_the_same(build, draw_norms):
+def test_a_folded_network_of_the_host_computes_the_same(build, draw_norms):
     torch.manual_seed(0)
     backbone = build()
     draw_norms(backbone)
