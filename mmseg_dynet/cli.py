@@ -1,6 +1,7 @@
 """What the command-line tools share. Their arguments are those of MMSegmentation's."""
 
 import os
+import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -147,3 +148,5 @@ def resume(cfg: Config, cfg_options: dict | None = None) -> None:
     cfg.resume = newest is not None
     if cfg.resume:
         cfg.load_from = newest
+    else:
+        print(f"no checkpoint in {cfg.work_dir}: training starts anew", file=sys.stderr)

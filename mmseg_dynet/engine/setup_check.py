@@ -11,14 +11,14 @@ from mmseg.models.decode_heads import STDCHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.losses import CrossEntropyLoss, OhemCrossEntropy
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader
 
 from .hooks import unwrapped_model
 from .weights import check_weights, pretrained_parts, shapes_of, weights_in
 
 SOFTMAX = (CrossEntropyLoss, OhemCrossEntropy)
 # What training changes in the states of optimizers and schedules.
-PROGRESS = {"params", "last_step", "base_values", "best", "num_bad_epochs"}
+PROGRESS = "params last_step base_values best num_bad_epochs cooldown_counter".split()
 
 
 class CheckSetupHook(Hook):
@@ -30,9 +30,8 @@ class CheckSetupHook(Hook):
     classifier may have been trained for another number of classes, and parts of the
     model, such as the head, may be missing as a whole. A test needs no auxiliary head.
 
-    Heads and data sets must have the same number of classes. An epoch-based loop must
-    not have the endless sampler. A resumed training warns of settings in the config
-    that the checkpoint overrides.
+    Heads and data sets must have the same number of classes, and loops over epochs no
+    endless sampler. Resuming warns of settings that the checkpoint overrides.
 
     Args:
         strict_weights: False accepts checkpoints that fit in part.
@@ -63,17 +62,10 @@ class CheckSetupHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Check the loop, the classes and the pretrained weights."""
         model, loop = _model(runner), runner.train_loop
-        endless = isinstance(loop.dataloader.sampler, InfiniteSampler)
-        if endless and isinstance(loop, EpochBasedTrainLoop):
-            raise ValueError(
-                "an epoch of an InfiniteSampler never ends: set "
-                "train_dataloader.sampler.type=DefaultSampler for EpochBasedTrainLoop, "
-                "or train with IterBasedTrainLoop"
-            )
-        _check_classes(model, loop.dataloader.dataset, "train_dataloader.dataset")
+        by_epoch = isinstance(loop, EpochBasedTrainLoop)
+        _check_loader(model, loop.dataloader, "train_dataloader", by_epoch)
         if runner.val_loop is not None:
-            dataset = runner.val_dataloader.dataset
-            _check_classes(model, dataset, "val_dataloader.dataset")
+            _check_loader(model, runner.val_dataloader, "val_dataloader")
         for name, module in model.named_modules() if self.strict_weights else ():
             for init_cfg in pretrained_parts(module):
                 path, prefix = init_cfg["checkpoint"], init_cfg.get("prefix") or ""
@@ -83,8 +75,7 @@ class CheckSetupHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Check the classes."""
-        dataset = runner.test_dataloader.dataset
-        _check_classes(_model(runner), dataset, "test_dataloader.dataset")
+        _check_loader(_model(runner), runner.test_dataloader, "test_dataloader")
 
 
 def _model(runner: Runner) -> nn.Module:
@@ -92,14 +83,23 @@ def _model(runner: Runner) -> nn.Module:
     return model.module if isinstance(model, BaseTTAModel) else model
 
 
-def _check_classes(model: nn.Module, dataset: Dataset, key: str) -> None:
-    """Raise a ValueError unless all heads can learn the classes of a data set.
+def _check_loader(
+    model: nn.Module, loader: DataLoader, key: str, ends: bool = True
+) -> None:
+    """Raise a ValueError unless all heads can learn the classes of the data.
 
     Args:
         model: A segmentor.
-        dataset: Of any kind, or a wrapper of others.
+        loader: Of a data set of any kind, or of a wrapper of others.
         key: Its place in the config.
+        ends: Whether an epoch must end.
     """
+    if ends and isinstance(loader.sampler, InfiniteSampler):
+        raise ValueError(
+            f"an epoch of {key} never ends, since its sampler is an InfiniteSampler: "
+            f"set {key}.sampler.type=DefaultSampler"
+        )
+    dataset, key = loader.dataset, f"{key}.dataset"
     while hasattr(dataset, "dataset") or hasattr(dataset, "datasets"):
         if hasattr(dataset, "dataset"):
             dataset, key = dataset.dataset, f"{key}.dataset"

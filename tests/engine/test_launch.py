@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 STEPS = Path(__file__).with_name("distributed_steps.py")
 CONFIG = ROOT / "configs/dynet/dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-COMPILED = pytest.mark.recent_torch
+COMPILED = (pytest.mark.recent_torch, pytest.mark.slow)
 ON_A_GPU = pytest.mark.gpu
 
 
