@@ -11,7 +11,6 @@ import pickle
 import re
 import sys
 import zipfile
-from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ import torch
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
-from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 
 def use_safe_loading() -> None:
@@ -142,9 +140,7 @@ def weights_of(checkpoint: dict) -> dict[str, Tensor]:
             "the checkpoint has no weights under state_dict or model, and is not a "
             f"state dict itself: it has {', '.join(map(str, checkpoint))}"
         )
-    weights = copy(weights)  # with the versions of modules that torch attaches
-    consume_prefix_in_state_dict_if_present(weights, "module.")
-    return weights
+    return {name.removeprefix("module."): value for name, value in weights.items()}
 
 
 def short_name(checkpoint: str | Path) -> str:

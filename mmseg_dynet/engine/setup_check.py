@@ -18,7 +18,7 @@ from .weights import check_weights, pretrained_parts, shapes_of, weights_in
 
 SOFTMAX = (CrossEntropyLoss, OhemCrossEntropy)
 # What training changes in the states of optimizers and schedules.
-PROGRESS = "params last_step base_values best num_bad_epochs cooldown_counter".split()
+PROGRESS = {"params", "last_step", "base_values", "best", "num_bad_epochs"}
 
 
 class CheckSetupHook(Hook):
@@ -35,9 +35,6 @@ class CheckSetupHook(Hook):
 
     Args:
         strict_weights: False accepts checkpoints that fit in part.
-
-    Raises:
-        ValueError: Before the first step: something does not fit.
     """
 
     def __init__(self, strict_weights: bool = True) -> None:
@@ -139,13 +136,13 @@ def _warn_of_kept_settings(runner: Runner, checkpoint: dict) -> None:
         f"{key.removeprefix('initial_')} is {old.get(key)} (config: {new.get(key)})": 0
         for new, old in pairs
         for key in sorted(new.keys() | old.keys())
-        if not (key in PROGRESS or key[0] == "_" or f"initial_{key}" in new)
+        if key not in PROGRESS and key[0] != "_" and f"initial_{key}" not in new
         # Another version of torch may add settings that are off.
         if (new.get(key) or None) != (old.get(key) or None)
     }
     if kept:
         runner.logger.warning(
             f"Resuming keeps settings of the checkpoint: {'; '.join([*kept][:9])}. To "
-            "train with those of the config, start from its weights: --cfg-options "
-            "load_from=CHECKPOINT without --resume"
+            "use the config's, start from its weights: --cfg-options load_from=FILE "
+            "without --resume"
         )
