@@ -1,4 +1,4 @@
-"""What the tests of the backbones share: the list of all backbones, and two helpers."""
+"""Fixtures of the tests of backbones, and the list of all backbones."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -172,7 +172,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def make_equal(draw_norms) -> Callable[[nn.Module, nn.Module], None]:
     """Give a one-kernel dynamic network the static one's weights; coefficients at 1.
 
-    Norms are drawn first, so that none is the identity.
+    Norms are randomised first, so that none is the identity.
     """
 
     def make(dynamic: nn.Module, static: nn.Module) -> None:
