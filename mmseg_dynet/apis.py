@@ -82,11 +82,14 @@ def input_size(cfg: Config) -> tuple[int, int]:
 
 
 def input_channels(cfg: Config) -> int:
-    """The ``in_channels`` of a config's backbone, or else the length of ``mean``."""
+    """The ``in_channels`` of a config's backbone, 3 by default."""
     backbone = cfg.model.get("backbone") or {}
-    while "in_channels" not in backbone and "backbone_cfg" in backbone:
-        backbone = backbone["backbone_cfg"]
-    return backbone.get("in_channels") or len(_preprocessor(cfg).get("mean") or "RGB")
+    while "in_channels" not in backbone:
+        inner = backbone.get("backbone_cfg") or backbone.get("module")
+        if inner is None:
+            return 3
+        backbone = inner
+    return backbone["in_channels"]
 
 
 def _preprocessor(cfg: Config) -> dict:

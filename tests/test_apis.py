@@ -67,8 +67,18 @@ def test_an_image_is_one_window_where_nothing_slides(model):
             ),
             (4, 5, 7),
         ),
+        # The host normalises all channels by a single mean.
         (
             dict(model=dict(data_preprocessor=dict(size=(4, 8), mean=[0.5]))),
+            (3, 4, 8),
+        ),
+        (
+            dict(
+                model=dict(
+                    backbone=dict(type="Dynamized", module=dict(in_channels=1)),
+                    data_preprocessor=dict(size=(4, 8)),
+                ),
+            ),
             (1, 4, 8),
         ),
         (
