@@ -1,10 +1,12 @@
 # For the synthetic streets: two minutes on a CPU.
-optimizer = dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=0.0005)
+randomness = dict(seed=0)
+optimizer = dict(type="AdamW", lr=0.02, weight_decay=0.05)
 optim_wrapper = dict(type="OptimWrapper", optimizer=optimizer, clip_grad=None)
 param_scheduler = [
-    dict(type="PolyLR", eta_min=1e-4, power=0.9, begin=0, end=200, by_epoch=False)
+    dict(type="LinearLR", start_factor=0.02, begin=0, end=20, by_epoch=False),
+    dict(type="CosineAnnealingLR", eta_min=0.0, begin=20, end=200, by_epoch=False),
 ]
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=200, val_interval=100)
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=200, val_interval=200)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 default_hooks = dict(
@@ -16,4 +18,5 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     visualization=dict(type="SegVisualizationHook"),
+    channels_last=dict(type="ChannelsLastHook"),
 )

@@ -88,8 +88,8 @@ def test_another_sampler_is_refused():
         SeededDataset(RandomNumbers())[3]
 
 
-def train(folder: Path, data: Path, iterations: int, **options: object) -> dict:
-    """Train with the line in ``_base_``, and read the last checkpoint."""
+def train(folder: Path, data: Path, iterations: int, seed: int | None) -> dict:
+    """Train, or resume without a seed, and read the last checkpoint."""
     config = folder / "config.py"
     config.write_text(
         f'_base_ = ["{ROOT}/configs/dynet/'
@@ -98,7 +98,7 @@ def train(folder: Path, data: Path, iterations: int, **options: object) -> dict:
         "model = dict(data_preprocessor=dict(size=(64, 64)))\n"
     )
     cfg = Config.fromfile(config)
-    cfg.merge_from_dict(options)
+    cfg.randomness.seed, cfg.resume = seed, seed is None
     cfg.work_dir = str(folder)
     cfg.visualizer.name = f"{folder.name} {iterations}"  # global by its name
     cfg.train_cfg.update(max_iters=iterations, val_interval=1)
@@ -123,15 +123,14 @@ def test_resumed_training_repeats_the_uninterrupted_one(tiny_cityscapes, tmp_pat
     folders = [tmp_path / "whole", tmp_path / "halves"]
     for folder in folders:
         folder.mkdir()
-    seed = {"randomness": dict(seed=3)}
-    whole = train(folders[0], tiny_cityscapes, 3, **seed)
-    first = train(folders[1], tiny_cityscapes, 1, **seed)
+    whole = train(folders[0], tiny_cityscapes, 3, seed=3)
+    first = train(folders[1], tiny_cityscapes, 1, seed=3)
     best = torch.load(folders[1] / "best_mIoU_iter_1.pth", weights_only=False)
     # It is saved in validation, whose loader uses the generator.
     assert torch.equal(best["random_state"]["cpu"], first["random_state"]["cpu"])
 
-    # The config leaves the seed open, and the checkpoint knows it.
-    resumed = train(folders[1], tiny_cityscapes, 3, resume=True)
+    # The seed is that of the checkpoint.
+    resumed = train(folders[1], tiny_cityscapes, 3, seed=None)
     assert whole["state_dict"].keys() == resumed["state_dict"].keys()
     for name, weight in whole["state_dict"].items():
         assert torch.equal(weight, resumed["state_dict"][name]), name
