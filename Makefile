@@ -24,11 +24,6 @@ TABLES = $(shell grep -rl --include='*.md' '\[\[\[cog' README.md docs configs pr
 COG := PYTHONPATH=projects/camvid_study:projects/paper_figures:tools/analysis_tools \
 	$(BIN)/cog
 
-STREETS := data/synthetic_streets
-DEMO_NAME := r18-d16_fcn_1xb4-200_synthetic-streets-128x256
-DEMO_STATIC := configs/dynet/$(DEMO_NAME).py
-DEMO_DYNAMIC := configs/dynet/dy-$(DEMO_NAME).py
-
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help env demo test test-all test-classification test-openmmlab test-kills \
@@ -45,12 +40,8 @@ env: $(VENV)/.env  ## Create the environment: the package and its tested host
 # Waiting threads yield their core: spinning, they make training three times slower as
 # soon as anything else runs.
 demo: export OMP_WAIT_POLICY := PASSIVE
-demo: $(VENV)/.env  ## Train Dy-R18 and its static twin on synthetic streets, compare
-	$(BIN)/python projects/synthetic_streets/generate.py --out $(STREETS)
-	$(BIN)/python tools/train.py $(DEMO_STATIC)
-	$(BIN)/python tools/train.py $(DEMO_DYNAMIC)
-	$(BIN)/python tools/analysis_tools/compare.py $(DEMO_STATIC) $(DEMO_DYNAMIC) \
-		--picture work_dirs/demo.png
+demo: $(VENV)/.env  ## Train Dy-ResNet-18 and its static twin on synthetic streets, compare
+	$(BIN)/python projects/synthetic_streets/demo.py
 
 test: $(VENV)/.test  ## Run the tests, except those marked slow
 	OMP_NUM_THREADS=1 $(BIN)/$(PYTEST) -m "not slow"

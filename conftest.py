@@ -76,12 +76,6 @@ def _write_rectangles(root: Path, name: str, rng: np.random.Generator) -> None:
 
 
 @pytest.fixture(scope="session")
-def synthetic_streets(tiny_cityscapes: Path) -> Path:
-    """The old name of the set."""
-    return tiny_cityscapes
-
-
-@pytest.fixture(scope="session")
 def draw_norms() -> Callable[[nn.Module], None]:
     """Give every batch norm weights and statistics that are not the identity."""
 

@@ -305,9 +305,9 @@ def streets_run(root: Path) -> list[str]:
 
 
 def test_the_documented_config_starts_from_the_trained_weights(
-    documented, trained, synthetic_streets
+    documented, trained, tiny_cityscapes
 ):
-    options = streets_run(synthetic_streets)
+    options = streets_run(tiny_cityscapes)
     run_tool("train.py", documented, "--work-dir", "run", "--cfg-options", *options)
     segmentor = torch.load("run/iter_1.pth", weights_only=False)["state_dict"]
     statistics = ("running_mean", "running_var", "num_batches_tracked")
@@ -321,8 +321,8 @@ def test_the_documented_config_starts_from_the_trained_weights(
         assert torch.equal(segmentor[name], trained[name]), name
 
 
-def test_a_network_of_another_width_is_refused(documented, synthetic_streets):
-    options = [*streets_run(synthetic_streets), "model.backbone.widen_factor=0.5",
+def test_a_network_of_another_width_is_refused(documented, tiny_cityscapes):
+    options = [*streets_run(tiny_cityscapes), "model.backbone.widen_factor=0.5",
                "model.decode_head.in_channels=162",
                "model.auxiliary_head.in_channels=48"]  # fmt: skip
     error = run_tool("train.py", documented, "--work-dir", "refused",

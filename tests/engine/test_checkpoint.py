@@ -145,13 +145,13 @@ def test_reading_a_config_leaves_mmengines_loader_alone():
 
 
 @pytest.mark.recent_torch
-def test_the_test_tool_runs_no_code(tmp_path, synthetic_streets):
+def test_the_test_tool_runs_no_code(tmp_path, tiny_cityscapes):
     checkpoint = tmp_path / "evil.pth"
     torch.save({"x": Call(os.system, f"touch {tmp_path}/executed")}, checkpoint)
     done = subprocess.run(
         [sys.executable, "-W", "ignore", ROOT / "tools/test.py", CONFIG, checkpoint,
          "--work-dir", tmp_path, "--cfg-options",
-         f"test_dataloader.dataset.data_root={synthetic_streets}"],
+         f"test_dataloader.dataset.data_root={tiny_cityscapes}"],
         env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
     )  # fmt: skip
     assert f"ValueError: {checkpoint} holds more than weights" in done.stderr
