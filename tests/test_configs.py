@@ -19,6 +19,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 ZOO = Path(mmseg.__file__).parent / ".mim/configs"
 PATHS = sorted(CONFIGS.glob("dynet/*.py"))
 DYNAMIC = [path for path in PATHS if path.stem.startswith("dy-")]
+CLASSES = {"ade20k": 150, "camvid": 11, "cityscapes": 19, "synthetic-streets": 19}
 CONTROLS = [path for path in PATHS if path.stem.startswith("fix-")]
 pytestmark = [
     # PSPNet pools to a few pixels, which no image is a multiple of.
@@ -73,7 +74,7 @@ def test_a_config_named_like_the_zoos_differs_in_hooks_only(path):
 
 
 def test_number_of_configs_named_like_the_zoos():
-    assert len(SHARED) >= 21
+    assert len(SHARED) >= 30
 
 
 @pytest.mark.parametrize(
@@ -98,20 +99,27 @@ def test_networks_of_the_zoo_on_another_schedule(name, zoo):
     assert ours == Config.fromfile(ZOO / f"{zoo}.py").model
 
 
+def build_on_meta(cfg: Config) -> torch.nn.Module:
+    """Build without memory for weights, except SegNeXt, which computes with numbers."""
+    with torch.device("cpu" if "MSCAN" in str(cfg.model.backbone) else "meta"):
+        return build_model(cfg).to("meta")
+
+
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_config_builds_and_is_what_its_name_says(path):
     cfg = load_config(str(path))
-    batch, iterations = map(int, re.search(r"xb(\d+)-(\d+)", path.stem).groups())
+    batch, iterations = map(
+        int, re.search(r"xb(\d+)-(?:adamw-)?(\d+)", path.stem).groups()
+    )
     height, width = map(int, re.search(r"(\d{3,})x(\d{3,})", path.stem).groups())
     assert cfg.train_dataloader.batch_size == batch
     assert cfg.train_cfg.max_iters in (iterations, 1000 * iterations)
     assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_iters
     crop = next(step for step in cfg.train_pipeline if step.type == "RandomCrop")
     assert tuple(crop.crop_size) == cfg.crop_size == input_size(cfg) == (height, width)
-    with torch.device("meta"):
-        model = build_model(cfg)
-        logits = model(torch.empty(1, 3, 400, 400))
-    num_classes = 11 if "camvid" in path.stem else 19
+    model = build_on_meta(cfg)
+    logits = model(torch.empty(1, 3, 400, 400, device="meta"))
+    (num_classes,) = (n for data, n in CLASSES.items() if data in path.stem)
     low_level = {"deeplabv3plus": 4, "lraspp": 2}
     strides = [s for head, s in low_level.items() if head in path.stem]
     stride = strides[0] if strides else 16 if "-d16_" in path.stem else 8
@@ -138,6 +146,8 @@ def test_arms_differ_from_their_static_twin_in_width_and_backbone(path):
         "model.decode_head.channels",
         "model.decode_head.c1_in_channels",
         "model.decode_head.c1_channels",
+        "model.decode_head.ham_channels",
+        "model.auxiliary_head",
         "model.auxiliary_head.in_channels",
         "model.auxiliary_head.channels",
         "optim_wrapper.optimizer.lr",
@@ -152,12 +162,23 @@ def test_a_control_has_the_convolutions_of_its_dynamic_network(path):
     assert static_base(dynamic) == static_base(path)
     counts = []
     for file in (path, dynamic):
-        with torch.device("meta"):
-            model = build_model(load_config(str(file)))
+        model = build_on_meta(load_config(str(file)))
         counts.append(count_complexity(model, (1, 3, 128, 256)))
     fixed, dynamic = counts
     assert (fixed.convolution, fixed.head) == (dynamic.convolution, dynamic.head)
     assert fixed.fusion == fixed.prediction == 0 < dynamic.fusion
+
+
+def test_dynamized_backbones_are_those_of_their_controls():
+    arms = [p for p in DYNAMIC if "Dynamized" in p.read_text()]
+    assert len(arms) == 7
+    for path in arms:
+        control = path.with_name(path.name.replace("dy-", "fix-"))
+        control = control if control in CONTROLS else static_base(path)
+        dynamic, fixed = (Config.fromfile(p).model for p in (path, control))
+        assert dynamic.backbone.module == fixed.backbone
+        assert dynamic.decode_head == fixed.decode_head
+        assert dynamic.get("auxiliary_head") == fixed.get("auxiliary_head")
 
 
 def macs(name: str) -> int:
@@ -191,6 +212,8 @@ def test_what_the_backbone_alone_saves():
         "dy-r50-d8_deeplabv3plus_4xb2-80k_cityscapes-512x1024",
         "dy-mobilenet-v3-d8_lraspp_4xb2-80k_cityscapes-512x1024",
         "dy-r18-d16_fcn_1xb4-2k_camvid-240x320",
+        "dy-ddrnet_23_1xb4-2k_camvid-240x320",
+        "dy-bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024",
     ],
 )
 def test_every_parameter_gets_a_gradient(name):

@@ -6,6 +6,7 @@ from mmengine.model import BaseModule
 from mmengine.model.weight_init import PretrainedInit
 from torch import Tensor, nn
 
+from mmseg_dynet.models.dynamize import DynamizedConv2d
 from mmseg_dynet.ops import DyConv2d
 
 
@@ -62,6 +63,16 @@ def check_weights(
         ValueError: Weights are missing or have other shapes.
     """
     given, wanted = shapes_of(weights), shapes_of(module.state_dict())
+    dynamized = {
+        f"{name}.weight": layer.from_static
+        for name, layer in module.named_modules()
+        if isinstance(layer, DynamizedConv2d)
+    }
+    static = [n for n in dynamized if dynamized[n] and len(given.get(n, ())) == 4]
+    for name in static:  # from_static takes kernels, and predicts 1/2
+        wanted[name] = wanted[name][:1] + wanted[name][2:]
+    if static:
+        wanted = {n: s for n, s in wanted.items() if ".predictor." not in f".{n}"}
     children = {name.split(".")[0] for name in wanted}
     required = children - {"auxiliary_head"}
     if partial:
@@ -76,10 +87,12 @@ def check_weights(
     if unfit:
         remedy = "Use a checkpoint of the same network (stem, width, depth)"
         is_dynamic = any(isinstance(m, DyConv2d) for m in module.modules())
-        if is_dynamic and not any(len(shape) == 5 for shape in given.values()):
-            remedy = (
-                "It looks like a checkpoint of a static network: convert it with "
-                "tools/model_converters/static2dynet.py"
+        is_static = is_dynamic and not any(len(shape) == 5 for shape in given.values())
+        if is_static and not any(dynamized.values()):
+            remedy = "It looks like a checkpoint of a static network: " + (
+                'set from_static=True beside type="Dynamized"'
+                if dynamized
+                else "convert it with tools/model_converters/static2dynet.py"
             )
         raise ValueError(
             f"{source} does not fit {type(module).__name__}: {len(unfit)} of "

@@ -33,6 +33,7 @@ HEADLINE = {
 }
 DATASETS = {
     "cityscapes": "Cityscapes",
+    "ade20k": "ADE20K",
     "camvid": "CamVid",
     "synthetic-streets": "Synthetic streets",
 }
@@ -65,7 +66,8 @@ def read_times():
 
 def count(cfg):
     """GMACs of backbone and head at the training size, and millions of parameters."""
-    with torch.device("meta"):  # weights are counted, not initialised
+    # Weights are counted, not initialised; but SegNeXt computes with numbers.
+    with torch.device("cpu" if "MSCAN" in str(cfg.model.backbone) else "meta"):
         model = build_model(cfg)
     counts = count_complexity(model, (1, 3, *input_size(cfg)))
     backbone = counts.macs - counts.head
@@ -78,7 +80,7 @@ def twins_together(path):
         match[0] if (match := re.search(pattern, path.stem)) else ""
         for pattern in (
             r"\d{3,}x\d{3,}",
-            "fcn|pspnet|deeplabv3plus|lraspp|ddrnet|pidnet|stdc|bisenet",
+            "fcn|pspnet|deeplabv3plus|lraspp|ddrnet|pidnet|stdc|bisenet|segnext",
             r"r\d+|mobile|shuffle",
             r"\d+xb\d+-\d+",
         )

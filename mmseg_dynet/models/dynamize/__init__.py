@@ -317,5 +317,8 @@ def build_dynamized(
     if pretrained is not None:
         module = {**module, "init_cfg": dict(type="Pretrained", checkpoint=pretrained)}
     model = dynamize(MODELS.build(module), **options)
+    for layer in _layers(model).values():
+        # Not around the kernels of a module that has no weights yet.
+        DyConv2d.init_weights(layer)
     print_log(str(model.dynamization), logger="current")
     return model
