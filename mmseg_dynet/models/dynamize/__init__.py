@@ -3,8 +3,8 @@
     model = dynamize(DDRNet(channels=32))
     print(model.dynamization)
 
-A convolution becomes a bank of its own name; a block gets ``predictor``. Nothing else
-about the network changes: no forward, no class, no other name of a weight.
+A kernel becomes a bank of the same name, and a block gets a ``predictor``. Nothing else
+about the network changes: no class, no forward, no other name of a weight.
 
 Shape legend: see :mod:`mmseg_dynet.ops.functional`.
 """
@@ -24,7 +24,7 @@ from .rule import (
     convolutions,
     find_blocks,
     reasons_to_stay,
-    trace,
+    run_once,
 )
 from .share import BlockPrediction, DynamizedConv2d, Share
 
@@ -50,30 +50,29 @@ class Dynamization:
     parameters: tuple[int, int]
 
     def __str__(self) -> str:
-        """A line for each block, and for each reason to stay static."""
-        dynamic = sum(map(len, self.blocks.values())) + len(self.alone)
-        reasons = {reason: [] for reason in self.static.values()}
+        """A line per block, and per reason to stay static."""
+        rows = {
+            f"block {block}": [name.removeprefix(f"{block}.") for name in names]
+            for block, names in self.blocks.items()
+        }
+        if self.alone:
+            rows["on their own"] = self.alone
+        dynamic = sum(map(len, rows.values()))
         for name, reason in self.static.items():
-            reasons[reason].append(name)
-        rows = [(f"block {name}", convs) for name, convs in self.blocks.items()]
-        rows += [("on their own", self.alone)] if self.alone else []
-        rows += [(f"static: {reason}", names) for reason, names in reasons.items()]
-        width = max(len(what) for what, _ in rows)
-        lines = [f"{dynamic} of {dynamic + len(self.static)} convolutions are dynamic"]
-        lines += [
-            f"{what:{width}}  {len(names):3}  {' '.join(_shorten(what, names))}"
-            for what, names in rows
-        ]
-        (macs, more_macs), (weights, more_weights) = self.macs, self.parameters
-        lines += [
-            f"GMACs of {self.input_shape}: {macs / 1e9:.2f} -> {more_macs / 1e9:.2f}",
-            f"parameters: {weights / 1e6:.2f} M -> {more_weights / 1e6:.2f} M",
-        ]
-        return "\n".join(lines)
-
-
-def _shorten(what: str, names: list[str]) -> list[str]:
-    return [name.removeprefix(what.removeprefix("block ") + ".") for name in names]
+            rows.setdefault(f"static: {reason}", []).append(name)
+        width = max(map(len, rows))
+        macs, weights = (
+            " -> ".join(f"{n / unit:.2f}" for n in pair)
+            for pair, unit in ((self.macs, 1e9), (self.parameters, 1e6))
+        )
+        return "\n".join(
+            [
+                f"{dynamic} of {dynamic + len(self.static)} convolutions are dynamic",
+                *(f"{k:{width}} {len(v):4}  {' '.join(v)}" for k, v in rows.items()),
+                f"GMACs of {self.input_shape}: {macs}",
+                f"parameters, 10^6: {weights}",
+            ]
+        )
 
 
 def dynamize(
@@ -94,11 +93,11 @@ def dynamize(
     1x1 map (squeeze-excite), on the network's input (the stem), gives its output (the
     classifier) or is outside of all blocks stays static. So does a convolution that
     no DyConv2d can replace exactly: with a forward, hooks or a parametrization of its
-    own, other padding than by zeros, or shared between places.
+    own, other padding than zeros, or shared between places.
 
     MACs grow by those of prediction and fusion only (see :class:`DyConv2d`), parameters
     about ``num_kernels`` times: to make a network cheaper, build it with fewer
-    channels. A second call changes what is still static, if anything is to be.
+    channels. A second call changes only what is still static.
 
     ``include``, ``exclude`` and ``blocks`` are one or several regular expressions for
     the whole dotted name of a module. ``include`` and ``exclude`` mean all that is
@@ -106,7 +105,7 @@ def dynamize(
 
     Args:
         model: Any network; it is run once, without data.
-        num_kernels: K, the fixed kernels each output channel owns (the paper's g_t).
+        num_kernels: K, the fixed kernels per output channel (the paper's g_t).
         include: If given, these and no others become dynamic, wherever they are. A
             convolution in no row of a block predicts from its own input.
         exclude: What is to stay static.
@@ -116,28 +115,28 @@ def dynamize(
         from_static: Whether the network is to start out equal to the one given, with
             kernels free to part. It then takes static weights, too: a ``Pretrained``
             init_cfg of the model, or a state dict, fills the banks.
-        input_shape: Of the model's input. None: (1, C, 512, 1024).
+        input_shape: Of the model's input. None: (1, C, 512, 1024), or (1, C, 224, 224)
+            if the model takes no other.
 
     Returns:
         ``model``, with the report as ``model.dynamization``.
 
     Raises:
-        ValueError: No convolution becomes dynamic, the model does not run on one tensor
-            of ``input_shape``, or ``blocks`` names none.
+        ValueError: No convolution is dynamic in the end, the model does not run on one
+            tensor of ``input_shape``, or ``blocks`` matches no block.
     """
     all_convs = convolutions(model)
     if not all_convs:
         raise ValueError(f"{type(model).__name__} has no 2-D convolution")
-    if input_shape is None:
-        channels = next(iter(all_convs.values())).in_channels
-        input_shape = (1, channels, 512, 1024)
-        try:
-            seen = trace(model, input_shape)
-        except ValueError:  # what was built to classify takes no other
-            input_shape = (1, channels, 224, 224)
-            seen = trace(model, input_shape)
-    else:
-        seen = trace(model, input_shape)
+    channels = next(iter(all_convs.values())).in_channels
+    try:
+        input_shape = tuple(input_shape or (1, channels, 512, 1024))
+        seen = run_once(model, input_shape)
+    except ValueError:
+        if input_shape != (1, channels, 512, 1024):
+            raise
+        input_shape = (1, channels, 224, 224)
+        seen = run_once(model, input_shape)
     rows = find_blocks(model, seen, blocks)
     reasons = reasons_to_stay(model, seen, rows, include, exclude)
     chosen = [name for name, reason in reasons.items() if reason is None]
@@ -158,16 +157,21 @@ def dynamize(
         if (dynamic := [name for name in row if name in chosen])
     }
     alone = [n for n in chosen if not any(n in row for row in served.values())]
-    layers = {
-        name: _replace(model, name, num_kernels, from_static, name in alone)
-        for name in chosen
-    }
-    predictors = []
+    layers, predictors = {}, []
+    for name in chosen:
+        conv = model.get_submodule(name)
+        layers[name] = DynamizedConv2d(conv, num_kernels, from_static, name in alone)
+        _replace(model, name, layers[name])
+        if name in alone:
+            predictors.append(layers[name].predictor)
     for block, row in served.items():
         convs = [layers[name] for name in row]
-        hidden = reduction and max(1, convs[0].in_channels // reduction)
+        width = convs[0].in_channels
         predictor = CoefficientPredictor(
-            convs[0].in_channels, [c.out_channels for c in convs], num_kernels, hidden
+            width,
+            [conv.out_channels for conv in convs],
+            num_kernels,
+            reduction and max(1, width // reduction),
         ).to(convs[0].weight)
         predictor.requires_grad_(any(conv.weight.requires_grad for conv in convs))
         prediction = BlockPrediction(predictor)
@@ -178,64 +182,46 @@ def dynamize(
             owner = convs[0].predictor  # a container would run it as one of its layers
         owner.predictor = predictor
         predictors.append(predictor)
-    predictors += [layers[name].predictor for name in alone]
     if from_static:
         for predictor in predictors:
             predictor.predict_half()
 
-    batch = input_shape[0]
-    products = sum(_weights(predictor) for predictor in predictors)
-    products += sum(layer.weight.numel() for layer in layers.values())
+    # Each weight of a bank or a predictor is multiplied once per image.
+    products = sum(layer.weight.numel() for layer in layers.values())
+    products += sum(m.weight.numel() for p in predictors for m in p.children())
     model.dynamization = Dynamization(
         blocks=served,
         alone=alone,
         static=static,
-        input_shape=tuple(input_shape),
-        macs=(seen.macs, seen.macs + batch * products),
+        input_shape=input_shape,
+        macs=(seen.macs, seen.macs + input_shape[0] * products),
         parameters=(parameters, _count(model)),
     )
     return model
 
 
-def _replace(
-    model: nn.Module, name: str, num_kernels: int, from_static: bool, alone: bool
-) -> DynamizedConv2d:
-    parent, _, child = name.rpartition(".")
-    conv = model.get_submodule(name)
-    layer = DynamizedConv2d(conv, num_kernels, from_static, own_predictor=alone)
-    setattr(model.get_submodule(parent), child, layer)
-    return layer
-
-
-def _weights(predictor: CoefficientPredictor) -> int:
-    return sum(linear.weight.numel() for linear in predictor.children())
-
-
-def _count(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
 def mean_coefficients(model: nn.Module, batches: Iterable) -> dict[str, Tensor]:
-    """Average the coefficients of each dynamic layer over images, in eval mode.
+    """Average the coefficients of each dynamic layer over images.
 
     Args:
-        model: A network that :func:`dynamize` has made; afterwards in eval mode.
-        batches: A batch is a tensor, which the model is called with, or a dict as
-            MMEngine's data loaders give it, for the model's ``test_step``.
+        model: What :func:`dynamize` has made; it is put in eval mode.
+        batches: A batch is a tensor to call the model with, or a dict for the model's
+            ``test_step``, as MMEngine's data loaders give it.
 
     Returns:
         (O, K) for each layer that has run, by its name.
     """
-    sums: dict[str, Tensor] = {}
+    means: dict[str, Tensor] = {}
     images: dict[str, int] = {}
 
     def add(name: str, coeff: Tensor) -> None:
-        sums[name] = sums.get(name, 0) + coeff.double().sum(0)
         images[name] = images.get(name, 0) + len(coeff)
+        mean = means.setdefault(name, torch.zeros_like(coeff[0], dtype=torch.double))
+        mean += (coeff - mean).sum(0) / images[name]
 
     hooks = [
         layer.predictor.register_forward_hook(lambda _, __, out, n=n: add(n, *out))
-        for n, layer in _layers(model).items()
+        for n, layer in _dynamic_layers(model).items()
     ]
     model.eval()
     try:
@@ -245,57 +231,43 @@ def mean_coefficients(model: nn.Module, batches: Iterable) -> dict[str, Tensor]:
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: total / images[name] for name, total in sums.items()}
+    return means
 
 
 def to_static(model: nn.Module, coefficients: Mapping[str, Tensor]) -> nn.Module:
     """Return a copy of a dynamized network whose kernels are fused once and for all.
 
-    It is the plain network again, with the names of its weights, for any runtime. How
-    much it loses is to be measured: test it beside the dynamic one.
+    It is the plain network again, with the names of its weights, for any runtime. Test
+    it beside the dynamic network to see what it loses.
 
     Args:
-        model: A network that :func:`dynamize` has made. It is left as it is.
-        coefficients: (O, K) of each dynamic layer, by its name: for one, what
-            :func:`mean_coefficients` gives.
+        model: What :func:`dynamize` has made. It is left as it is.
+        coefficients: (O, K) of each dynamic layer, by its name, such as those of
+            :func:`mean_coefficients`.
 
     Raises:
-        ValueError: A layer is missing in ``coefficients``, or is given its coefficients
-            by the code of its block, as in a Dy- network.
+        ValueError: A layer is missing in ``coefficients``, or gets its coefficients
+            from the code of its block, as in a Dy- network.
     """
     model = deepcopy(model)
-    predictors = set()
-    for name, layer in _layers(model).items():
+    shared = {m.prediction.predictor for m in model.modules() if isinstance(m, Share)}
+    for name, layer in _dynamic_layers(model).items():
         if name not in coefficients:
             raise ValueError(f"coefficients lack the dynamic layer {name}")
-        share = layer.predictor
-        predictors.add(share.prediction.predictor if isinstance(share, Share) else None)
+        coeff = coefficients[name].to(layer.weight)[None]
+        kernel = fuse_kernels(layer.weight.detach(), coeff)[0].contiguous()
         with torch.device("meta"):
             conv = nn.Conv2d(
                 layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride,
                 layer.padding, layer.dilation, layer.groups, bias=False,
             )  # fmt: skip
-        coeff = coefficients[name].to(layer.weight)[None]
-        kernel = fuse_kernels(layer.weight, coeff)[0].detach().contiguous()
         conv.weight = nn.Parameter(kernel, layer.weight.requires_grad)
         conv.bias = layer.bias
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, conv.train(layer.training))
+        _replace(model, name, conv.train(layer.training))
     for module in model.modules():
-        if getattr(module, "predictor", None) in predictors - {None}:
+        if getattr(module, "predictor", None) in shared:
             del module.predictor
     return model
-
-
-def _layers(model: nn.Module) -> dict[str, DyConv2d]:
-    layers = {n: m for n, m in convolutions(model).items() if isinstance(m, DyConv2d)}
-    for name, layer in layers.items():
-        if layer.predictor is None:
-            raise ValueError(
-                f"{name} is given its coefficients by the code of its block: only what "
-                "dynamize() or a conv_cfg has made dynamic can become static"
-            )
-    return layers
 
 
 def build_dynamized(
@@ -307,8 +279,8 @@ def build_dynamized(
 
     Args:
         module: The config of the module.
-        pretrained: Weights, as EncoderDecoder passes them to its backbone; they take
-            the place of the module's ``init_cfg``. Static ones need ``from_static``.
+        pretrained: Weights, as EncoderDecoder passes them to its backbone; they replace
+            the module's ``init_cfg``. Static ones need ``from_static``.
         **options: Those of :func:`dynamize`.
     """
     from mmengine.logging import print_log
@@ -317,8 +289,25 @@ def build_dynamized(
     if pretrained is not None:
         module = {**module, "init_cfg": dict(type="Pretrained", checkpoint=pretrained)}
     model = dynamize(MODELS.build(module), **options)
-    for layer in _layers(model).values():
-        # Not around the kernels of a module that has no weights yet.
-        DyConv2d.init_weights(layer)
     print_log(str(model.dynamization), logger="current")
     return model
+
+
+def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, layer)
+
+
+def _count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _dynamic_layers(model: nn.Module) -> dict[str, DyConv2d]:
+    layers = {n: m for n, m in convolutions(model).items() if isinstance(m, DyConv2d)}
+    for name, layer in layers.items():
+        if layer.predictor is None:
+            raise ValueError(
+                f"{name} gets its coefficients from the code of its block: only what "
+                "dynamize() or a conv_cfg has made dynamic can become static"
+            )
+    return layers

@@ -2,22 +2,20 @@
 
 A *block* is a smallest module that runs two or more convolutions in a row. The row
 becomes dynamic. What runs beside it (a projection shortcut, shorter rows), sees a
-pooled 1x1 map (squeeze-excite), the network's input (the stem) or gives the network's
-output (the classifier) stays static, as does whatever is outside of all blocks.
+pooled 1x1 map (squeeze-excite), sees the network's input (the stem) or gives its output
+(the classifier) stays static, as does everything outside of blocks.
 
-The network is run once on the meta device, which takes shapes and no time, and each
+To find the rows, the network is run once on the meta device, without data, and each
 tensor is marked with the convolutions that it was computed from.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.utils.parametrize import is_parametrized
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
@@ -30,13 +28,13 @@ Patterns = str | Sequence[str] | None
 
 @dataclass
 class Trace:
-    """One run of a network, seen by its convolutions.
+    """One run of a network: which convolutions have run, by their names.
 
     Attributes:
-        runs: How often each convolution has run, by its name, in the order they run.
-        edges: Pairs of convolutions, the second of which sees what the first gives.
-        pooled: Those whose input is a 1x1 map. ``edges`` leaves them out.
-        stem: Those that see what no convolution has given.
+        runs: How often each has run, in the order they run.
+        edges: Pairs of them, the second of which sees what the first gives.
+        pooled: Those whose input is a 1x1 map; no part of ``edges``.
+        stem: Those that see what no convolution gives.
         classifier: Those that give an output of the network.
         macs: Multiply-accumulates of the run.
     """
@@ -68,7 +66,7 @@ def _tensors(tree: object) -> list[Tensor]:
     return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor)]
 
 
-def trace(model: nn.Module, input_shape: Sequence[int]) -> Trace:
+def run_once(model: nn.Module, input_shape: Sequence[int]) -> Trace:
     """Run a network in eval mode on the meta device; it is left as it is.
 
     Args:
@@ -76,10 +74,9 @@ def trace(model: nn.Module, input_shape: Sequence[int]) -> Trace:
         input_shape: Of that tensor.
 
     Raises:
-        ValueError: The network does not run on such an input.
+        ValueError: The network does not run on it.
     """
-    seen = Trace()
-    outputs: dict[str, Tensor] = {}
+    seen, outputs = Trace(), {}
 
     def before(name: str, x: Tensor) -> None:
         seen.runs[name] = seen.runs.get(name, 0) + 1
@@ -91,7 +88,7 @@ def trace(model: nn.Module, input_shape: Sequence[int]) -> Trace:
             seen.stem.add(name)
 
     def after(name: str, out: Tensor) -> None:
-        outputs[name] = out
+        outputs[id(out)] = name, out
         if name not in seen.pooled:
             out.convolutions = {name}
 
@@ -102,13 +99,16 @@ def trace(model: nn.Module, input_shape: Sequence[int]) -> Trace:
             conv.register_forward_hook(lambda _, __, out, n=name: after(n, out)),
         ]
     weights = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    on_meta = {name: weight.detach().to("meta") for name, weight in weights.items()}
+    weights = {name: weight.detach().to("meta") for name, weight in weights.items()}
     dtype = next(model.parameters()).dtype
     x = torch.empty(tuple(input_shape), dtype=dtype, device="meta")
     counter = FlopCounterMode(display=False)
+    modes = [(module, module.training) for module in model.modules()]
     try:
-        with _eval_mode(model), torch.no_grad(), counter, _Marks():
-            out = functional_call(model, on_meta, (x,))
+        for module, _ in modes:
+            module.training = False
+        with torch.no_grad(), counter, _Marks():
+            results = functional_call(model, weights, (x,))
     except Exception as error:
         raise ValueError(
             f"{type(model).__name__} does not run on a tensor {tuple(input_shape)} "
@@ -116,10 +116,12 @@ def trace(model: nn.Module, input_shape: Sequence[int]) -> Trace:
             "or dynamize the part of it that takes one tensor, such as its backbone"
         ) from error
     finally:
+        for module, mode in modes:
+            module.training = mode
         for hook in hooks:
             hook.remove()
-    ends = {id(tensor) for tensor in _tensors(out)}
-    seen.classifier.update(name for name, out in outputs.items() if id(out) in ends)
+    ends = {id(tensor) for tensor in _tensors(results)}
+    seen.classifier.update(name for i, (name, _) in outputs.items() if i in ends)
     seen.macs = counter.get_total_flops() // 2
     return seen
 
@@ -131,52 +133,46 @@ def convolutions(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def find_blocks(
-    model: nn.Module, seen: Trace, blocks: Patterns = None
+    model: nn.Module, seen: Trace, patterns: Patterns = None
 ) -> dict[str, list[str]]:
-    """Find the blocks of a network, each with the row of convolutions that it runs.
+    """Find the blocks of a network and the convolutions of their rows, as they run.
 
     Args:
         model: The network.
-        seen: What :func:`trace` has seen of it.
-        blocks: Names of the modules to take instead, see :func:`matches`.
+        seen: What :func:`run_once` has seen of it.
+        patterns: Names of the modules to take instead, see :func:`matches`.
 
     Raises:
-        ValueError: A module of ``blocks`` runs no convolutions in a row.
+        ValueError: Patterns match no module, or one without a row.
     """
-    if blocks is not None:
-        names = [name for name, _ in model.named_modules() if matches(blocks, name)]
+    if patterns is not None:
+        names = [name for name, _ in model.named_modules() if matches(patterns, name)]
         rows = {name: _row(name, seen) for name in names}
-        if rows and all(rows.values()):
-            return _sorted(rows, seen)
-        without = [name for name, row in rows.items() if not row]
-        raise ValueError(
-            f"blocks={blocks!r} must name modules that run convolutions in a row; "
-            + (f"{without} do not" if without else "no module has such a name")
-        )
-
-    homes: dict[str, str] = {}  # of each convolution: the smallest of its edges' homes
-    for edge in seen.edges:
-        home = _home(model, *edge)
-        for conv in edge:
-            if home is not None and len(home) >= len(homes.get(conv, "")):
-                homes[conv] = home
-    rows = {home: _row(home, seen) for home in homes.values()}
-    # Those that run no smaller block in their row; what is beside a row is not a block.
-    found = {
-        home: row
-        for home, row in rows.items()
-        if row and all(homes[conv] == home for conv in row)
-    }
-    outermost = {
-        home: row
-        for home, row in found.items()
-        if not any(other != home and _inside(home, other) for other in found)
-    }
-    return _sorted(outermost, seen)
-
-
-def _sorted(rows: dict[str, list[str]], seen: Trace) -> dict[str, list[str]]:
-    """Blocks in the order they run."""
+        if not rows or not all(rows.values()):
+            without = [name for name, row in rows.items() if not row]
+            raise ValueError(
+                f"blocks={patterns!r} must match modules that run convolutions in a "
+                f"row; {without or 'all modules'} do not"
+            )
+    else:
+        homes: dict[str, str] = {}  # the smallest module around each conv and another
+        for edge in seen.edges:
+            home = _home(model, *edge)
+            for conv in edge:
+                if home is not None and len(home) >= len(homes.get(conv, "")):
+                    homes[conv] = home
+        rows = {home: _row(home, seen) for home in homes.values()}
+        # Not those with a smaller block in their row, nor what is beside a row.
+        smallest = {
+            home: row
+            for home, row in rows.items()
+            if row and all(homes[conv] == home for conv in row)
+        }
+        rows = {
+            home: row
+            for home, row in smallest.items()
+            if not any(home != other and _inside(home, other) for other in smallest)
+        }
     place = {name: i for i, name in enumerate(seen.runs)}
     return dict(sorted(rows.items(), key=lambda item: place[item[1][0]]))
 
@@ -211,17 +207,18 @@ def _inside(name: str, module: str) -> bool:
     return not module or f"{name}.".startswith(f"{module}.")
 
 
-def matches(patterns: Patterns, name: str) -> bool:
-    """Whether a regular expression, or one of several, is the whole of a name."""
+def matches(patterns: Patterns, name: str, inside: bool = False) -> bool:
+    """Whether a regular expression, or one of several, matches the whole of a name.
+
+    Args:
+        patterns: The regular expressions.
+        name: Of a module.
+        inside: Whether the name of a module around it does as well.
+    """
     patterns = [patterns] if isinstance(patterns, str) else patterns or ()
-    return any(re.fullmatch(pattern, name) for pattern in patterns)
-
-
-def matches_inside(patterns: Patterns, name: str) -> bool:
-    """Whether patterns match a module by its name, or one that it is inside of."""
     parts = name.split(".")
-    outer = (".".join(parts[:i]) for i in range(1, len(parts) + 1))
-    return any(matches(patterns, name) for name in outer)
+    outer = [".".join(parts[:i]) for i in range(1, len(parts))] if inside else []
+    return any(re.fullmatch(p, n) for p in patterns for n in (name, *outer))
 
 
 def reasons_to_stay(
@@ -230,28 +227,31 @@ def reasons_to_stay(
 ) -> dict[str, str | None]:  # fmt: skip
     """Why each static convolution stays static; None if it becomes dynamic."""
     in_a_row = {conv for row in blocks.values() for conv in row}
-    shared = _shared(model)
+    owners: dict[int, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        for weight in module.parameters(recurse=False):
+            owners.setdefault(id(weight), []).append(name)
+    shared = {n for names in owners.values() if len(names) > 1 for n in names}
 
     def reason(name: str, conv: nn.Conv2d) -> str | None:
         if problem := why_not_exact(conv):
             return problem
-        runs = seen.runs.get(name, 0)
-        if name in shared or runs > 1:
+        if name in shared or seen.runs.get(name, 0) > 1:
             return "shared between places"
-        if matches_inside(exclude, name):
+        if matches(exclude, name, inside=True):
             return "excluded"
         if include is not None:
-            return None if matches_inside(include, name) else "not included"
-        if not runs:
+            return None if matches(include, name, inside=True) else "not included"
+        for names, why in (
+            (seen.pooled, "sees a pooled map"),
+            (seen.stem, "sees the network's input"),
+            (seen.classifier, "gives the network's output"),
+            (in_a_row, None),
+        ):
+            if name in names:
+                return why
+        if name not in seen.runs:
             return "does not run"
-        if name in seen.pooled:
-            return "sees a pooled map"
-        if name in seen.stem:
-            return "sees the network's input"
-        if name in seen.classifier:
-            return "gives the network's output"
-        if name in in_a_row:
-            return None
         beside = any(_inside(name, block) for block in blocks)
         return "beside the row of its block" if beside else "outside of all blocks"
 
@@ -262,7 +262,7 @@ def reasons_to_stay(
 def why_not_exact(conv: nn.Conv2d) -> str | None:
     """Why a DyConv2d cannot take the place of a convolution; None if it can."""
     kind = type(conv)
-    if is_parametrized(conv) or "weight" not in conv._parameters:
+    if "weight" not in conv._parameters:
         return "computes its weight"
     if (
         kind.forward is not nn.Conv2d.forward
@@ -274,25 +274,3 @@ def why_not_exact(conv: nn.Conv2d) -> str | None:
         return f"padding={conv.padding!r}, padding_mode={conv.padding_mode!r}"
     hooks = (conv._forward_pre_hooks, conv._forward_hooks, conv._backward_hooks)
     return "has hooks" if any(hooks) else None
-
-
-def _shared(model: nn.Module) -> set[str]:
-    """Names of the convolutions that, or a weight of which, has several names."""
-    names: dict[int, list[str]] = {}
-    for name, module in model.named_modules(remove_duplicate=False):
-        for weight in module.parameters(recurse=False):
-            names.setdefault(id(weight), []).append(name)
-    return {n for several in names.values() if len(several) > 1 for n in several}
-
-
-@contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put modules in eval mode, and each back in its own."""
-    modes: Iterable = [(module, module.training) for module in model.modules()]
-    try:
-        for module, _ in modes:
-            module.training = False
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

@@ -13,12 +13,8 @@ import threading
 import torch
 from torch import Tensor, nn
 
-try:
-    from torch.compiler import is_compiling
-except ImportError:  # torch before 2.3
-    from torch._dynamo import is_compiling
-
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d, bank_around
+from mmseg_dynet.ops.per_image import is_compiling
 
 
 class DynamizedConv2d(DyConv2d):
