@@ -83,7 +83,9 @@ def test_an_image_is_one_window_where_nothing_slides(model):
         ),
         (
             dict(
-                model=dict(backbone=dict(backbone_cfg=dict(in_channels=2))),
+                model=dict(
+                    backbone=dict(module=dict(backbone_cfg=dict(in_channels=2)))
+                ),
                 crop_size=(5, 7),
             ),
             (2, 5, 7),

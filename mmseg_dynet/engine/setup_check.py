@@ -26,9 +26,9 @@ class CheckSetupHook(Hook):
 
     MMEngine loads the weights of a checkpoint that fit, and logs the others among
     thousands of lines. With this hook, ``load_from`` and each pretrained ``init_cfg``
-    must fill all weights of their module. When training starts from ``load_from``, the
-    classifier may have been trained for another number of classes, and parts of the
-    model, such as the head, may be missing as a whole. A test needs no auxiliary head.
+    must fill all weights of their module. Two exceptions: a classifier may have been
+    trained for another number of classes, and parts, such as the head, may be missing
+    as a whole. A test has no exceptions, but needs no auxiliary head.
 
     Heads and data sets must have the same number of classes, and loops over epochs no
     endless sampler. Resuming warns of settings that the checkpoint overrides.
@@ -68,7 +68,7 @@ class CheckSetupHook(Hook):
                 path, prefix = init_cfg["checkpoint"], init_cfg.get("prefix") or ""
                 content = CheckpointLoader.load_checkpoint(path, map_location="cpu")
                 source = f"{path}, for {name or 'the model'} with {prefix=},"
-                check_weights(module, weights_in(content, prefix), source)
+                check_weights(module, weights_in(content, prefix), source, True)
 
     def before_test(self, runner: Runner) -> None:
         """Check the classes."""

@@ -56,8 +56,9 @@ def check_weights(
         module: What the weights are for. It may have an auxiliary head of its own.
         weights: By their names in the module.
         source: Where they come from, for the error.
-        partial: Whether to accept weights for some children only, each complete, and
-            classifiers for another number of classes.
+        partial: Whether training may start from them: children of the module may be
+            missing as a whole, except the first one, which is the stem or the backbone,
+            and classifiers may be for another number of classes.
 
     Raises:
         ValueError: Weights are missing or have other shapes.
@@ -73,10 +74,11 @@ def check_weights(
         wanted[name] = wanted[name][:1] + wanted[name][2:]
     if static:
         wanted = {n: s for n, s in wanted.items() if ".predictor." not in f".{n}"}
-    children = {name.split(".")[0] for name in wanted}
-    required = children - {"auxiliary_head"}
-    if partial:
-        required = children & {name.split(".")[0] for name in given} or children
+    children = [name.split(".")[0] for name in wanted]
+    found = {*children} & {name.split(".")[0] for name in given}
+    required = {*children} - {"auxiliary_head"}
+    if partial and found:
+        required = {children[0], *found}
     unfit = {
         name: (shape, given.get(name, ()))
         for name, shape in wanted.items()
@@ -87,7 +89,7 @@ def check_weights(
     if unfit:
         remedy = "Use a checkpoint of the same network (stem, width, depth)"
         is_dynamic = any(isinstance(m, DyConv2d) for m in module.modules())
-        is_static = is_dynamic and not any(len(shape) == 5 for shape in given.values())
+        is_static = is_dynamic and given and 5 not in map(len, given.values())
         if is_static and not any(dynamized.values()):
             remedy = "It looks like a checkpoint of a static network: " + (
                 'set from_static=True beside type="Dynamized"'
@@ -109,8 +111,13 @@ def _without_classifiers(module: nn.Module, unfit: dict) -> dict:
     Those of a classifier have a row per class, or one more row. Others, as in
     PointHead, differ by the same number of columns.
     """
-    classes = [getattr(m, "num_classes", None) for m in module.modules()]
-    rows = {n + extra for n in classes if isinstance(n, int) for extra in (0, 1)} | {1}
+    rows = {
+        number + extra
+        for m in module.modules()
+        if isinstance(getattr(m, "num_classes", None), int)
+        for number in (m.num_classes, getattr(m, "out_channels", m.num_classes))
+        for extra in (0, 1)
+    }
     differences = {
         name: {(a, a - b) for a, b in zip(*shapes, strict=True) if a != b}
         for name, shapes in unfit.items()

@@ -87,6 +87,23 @@ def test_weights_that_init_cfg_does_not_fill_are_named(dy_mobile, tmp_path):
         check(nn.DataParallel(dy_mobile_from(dy_mobile, "backbone", widen_factor=0.5)))
 
 
+def test_a_part_that_classifiers_lack_may_start_at_random(tmp_path):
+    """As DDRNet's pyramid pooling."""
+    path = str(tmp_path / "pretrained.pth")
+    parts = dict(stem=nn.Conv2d(3, 4, 1), pyramid=nn.Conv2d(4, 4, 1))
+    stem = nn.ModuleDict(dict(stem=parts["stem"])).state_dict()
+    save_checkpoint(stem, path)
+
+    class Parts(BaseModule):
+        def __init__(self, stem: nn.Module, pyramid: nn.Module) -> None:
+            super().__init__(dict(type="Pretrained", checkpoint=path))
+            self.stem, self.pyramid = stem, pyramid
+
+    check(Segmentor(Parts(**parts)))
+    with pytest.raises(ValueError, match=r"1 of 4 weights.*\(stem\.weight\)"):
+        check(Segmentor(Parts(**parts | dict(stem=nn.Conv2d(1, 4, 1)))))
+
+
 def test_a_deep_stem_is_not_the_plain_one(tmp_path):
     """ImageNet's ResNet has one 7x7 convolution, MMSegmentation's three of 3x3."""
     path = str(tmp_path / "resnet.pth")
