@@ -11,7 +11,7 @@ from mmseg_dynet.apis import build_model, load_config
 
 DYNAMIC, STATIC = "dy-tiny.py", "tiny.py"
 SIZE = (32, 64)
-FROZEN = ("optim_wrapper.optimizer.lr=0",)
+FROZEN = "optim_wrapper.optimizer.lr=0"
 EPOCHS = (
     "train_cfg._delete_=True", "train_cfg.type=EpochBasedTrainLoop",
     "train_cfg.max_epochs=1", "default_hooks.checkpoint.by_epoch=True",
@@ -35,6 +35,8 @@ def train(run_tool, write_config) -> Callable[..., Weights]:
             "val_dataloader.dataset.indices": 1,
             "train_cfg.max_iters": 1,
             "train_cfg.val_interval": 1,
+            "optim_wrapper.optimizer.lr": 0.05,
+            "param_scheduler": [dict(type="PolyLR", end=200, by_epoch=False)],
         }
         write_config(arm, **options)
 
@@ -83,7 +85,7 @@ def test_weights_of_the_static_twin_are_refused(train, run_tool):
 @pytest.mark.parametrize("new", ["", "backbone."])
 def test_weights_of_a_backbone_are_loaded(train, run_tool, new):
     given = save_weights(DYNAMIC, "backbone.pth", "backbone.", new)
-    weights = train("load_from=backbone.pth", *FROZEN)
+    weights = train("load_from=backbone.pth", FROZEN)
     name = "layer1.0.conv1.weight"
     assert torch.equal(weights[f"backbone.{name}"], given[f"{new}{name}"])
     with pytest.raises(ValueError, match=r"backbone\.pth does not fit"):
@@ -92,7 +94,7 @@ def test_weights_of_a_backbone_are_loaded(train, run_tool, new):
 
 def test_another_number_of_classes_is_fine_tuned(train):
     given = save_weights(DYNAMIC, "cityscapes.pth")
-    weights = train("load_from=cityscapes.pth", *FROZEN, *TWO_CLASSES)
+    weights = train("load_from=cityscapes.pth", FROZEN, *TWO_CLASSES)
     for name in ("backbone.conv1.weight", "decode_head.convs.0.conv.weight"):
         assert torch.equal(weights[name], given[name])
     assert weights["decode_head.conv_seg.weight"].shape[0] == 2
@@ -166,8 +168,8 @@ def test_a_resumed_training_says_which_settings_it_keeps(train):
     assert "Resuming keeps" not in log()
     options = ("optim_wrapper.optimizer.lr=0.5", "param_scheduler.0.end=99")
     train("train_cfg.max_iters=3", *options, resume=True)
-    assert "lr is 0.02 (config: 0.5)" in log()
-    assert "end is 20 (config: 99)" in log()
+    assert "lr is 0.05 (config: 0.5)" in log()
+    assert "end is 200 (config: 99)" in log()
     Path("cosine.py").write_text(
         f"_base_ = '{DYNAMIC}'\n"
         "param_scheduler = [dict(type='CosineAnnealingLR', T_max=9, by_epoch=False)]"
