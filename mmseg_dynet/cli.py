@@ -114,8 +114,8 @@ def check_data(cfg: Config, *splits: str) -> None:
                 raise
         roots = [f"{k}.data_root=DIR" for k in _innermost(loader["dataset"], key)]
         raise FileNotFoundError(
-            f"{key}: {problem}. Prepare the data, or say where it is: --cfg-options "
-            + " ".join(roots)
+            f"{key}: {problem}. If the data is in another folder, give it by "
+            f"--cfg-options {' '.join(roots)}"
         ) from cause
 
 
