@@ -109,6 +109,10 @@ class CoefficientRecorder:
             )
         return {name: statistics.summarize() for name, statistics in ran.items()}
 
+    def means(self) -> dict[str, Tensor]:
+        """The mean coefficients (O, K) of each layer that has run, by its name."""
+        return {name: s.mean for name, s in self._statistics.items() if s.num_images}
+
     def remove(self) -> None:
         """Stop recording. Further calls do nothing."""
         for hook in self._hooks:
@@ -170,9 +174,13 @@ class _Statistics:
         self._max = self._max.maximum(coeff.amax(0))
         self._histogram += torch.histc(coeff, NUM_BINS, 0, 1)
 
+    @property
+    def mean(self) -> Tensor:
+        return self._first + self._sum / self.num_images
+
     def summarize(self) -> CoefficientSummary:
-        difference = self._sum / self.num_images  # (O, K), as all below
-        mean = self._first + difference
+        mean = self.mean  # (O, K), as all below
+        difference = mean - self._first
         variance = self._sum_of_squares / self.num_images - difference.square()
         variance = variance.clamp(min=0)  # rounding may leave less
         # The total variance is that within the coefficients plus that between them.

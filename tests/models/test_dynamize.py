@@ -37,7 +37,7 @@ from mmseg_dynet.analysis.coefficients import CoefficientRecorder
 from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.deploy import KernelReuse, fold_bn
 from mmseg_dynet.models import DyResNet
-from mmseg_dynet.models.dynamize import dynamize, mean_coefficients, to_static
+from mmseg_dynet.models.dynamize import dynamize, to_static
 from mmseg_dynet.models.dynamize.share import Share
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
@@ -124,6 +124,12 @@ def predictors(model: nn.Module) -> list[CoefficientPredictor]:
     return [m for m in model.modules() if isinstance(m, CoefficientPredictor)]
 
 
+def means(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    with CoefficientRecorder(model) as recorder, torch.no_grad():
+        model(x)
+    return recorder.means()
+
+
 def waiting(model: nn.Module) -> list:
     shares = [m for m in model.modules() if isinstance(m, Share)]
     assert shares
@@ -145,7 +151,7 @@ def test_from_static_starts_out_equal_and_becomes_static_again(build, draw_norms
     static.eval()
     dynamic = dynamize(copy.deepcopy(static), from_static=True)
     x = images(dtype=torch.float)
-    again = to_static(dynamic, mean_coefficients(dynamic, [x]))
+    again = to_static(dynamic, means(dynamic, x))
     assert [*again.state_dict()] == [*static.state_dict()]
     with torch.no_grad():
         for expected, *others in zip(
@@ -239,7 +245,7 @@ def test_folded_batch_norms_compute_the_same(build):
 def test_kernels_are_reused(build):
     model = evaluated(dynamize(build()).double())
     first, second = images(1, 3, 224, 224), images(1, 3, 224, 224)
-    static = to_static(model, mean_coefficients(model, [first]))
+    static = to_static(model, means(model, first))
     with torch.no_grad(), KernelReuse(model, every=2):
         outputs(model, first)
         torch.testing.assert_close(outputs(model, second), outputs(static, second))
@@ -542,12 +548,18 @@ def test_a_block_cut_in_two_is_an_error():
         block.second(out)
 
 
-def test_coefficients_are_recorded():
-    model = dynamize(DDRNet(channels=8, ppm_channels=8)).eval()
-    with CoefficientRecorder(model) as recorder, torch.no_grad():
-        model(images(dtype=torch.float))
-    names = [name for name, m in model.named_modules() if isinstance(m, DyConv2d)]
-    assert [*recorder.summarize()] == names
+def test_coefficients_are_recorded_and_averaged():
+    model = evaluated(dynamize(DDRNet(channels=8, ppm_channels=8)).double())
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, DyConv2d)}
+    given = {name: [] for name in layers}
+    for name, layer in layers.items():
+        layer.predictor.register_forward_hook(
+            lambda _, __, out, n=name: given[n].append(out[0])
+        )
+    averages = means(model, images())
+    assert [*averages] == [*layers]
+    for name, coeff in averages.items():
+        torch.testing.assert_close(coeff, torch.cat(given[name]).mean(0))
 
 
 @pytest.fixture

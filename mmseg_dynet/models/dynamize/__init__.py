@@ -9,7 +9,7 @@ about the network changes: no class, no forward, no other name of a weight.
 Shape legend: see :mod:`mmseg_dynet.ops.functional`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -200,50 +200,20 @@ def dynamize(
     return model
 
 
-def mean_coefficients(model: nn.Module, batches: Iterable) -> dict[str, Tensor]:
-    """Average the coefficients of each dynamic layer over images.
-
-    Args:
-        model: What :func:`dynamize` has made; it is put in eval mode.
-        batches: A batch is a tensor to call the model with, or a dict for the model's
-            ``test_step``, as MMEngine's data loaders give it.
-
-    Returns:
-        (O, K) for each layer that has run, by its name.
-    """
-    means: dict[str, Tensor] = {}
-    images: dict[str, int] = {}
-
-    def add(name: str, coeff: Tensor) -> None:
-        images[name] = images.get(name, 0) + len(coeff)
-        mean = means.setdefault(name, torch.zeros_like(coeff[0], dtype=torch.double))
-        mean += (coeff - mean).sum(0) / images[name]
-
-    hooks = [
-        layer.predictor.register_forward_hook(lambda _, __, out, n=n: add(n, *out))
-        for n, layer in _dynamic_layers(model).items()
-    ]
-    model.eval()
-    try:
-        with torch.no_grad():
-            for batch in batches:
-                model.test_step(batch) if isinstance(batch, dict) else model(batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return means
-
-
 def to_static(model: nn.Module, coefficients: Mapping[str, Tensor]) -> nn.Module:
     """Return a copy of a dynamized network whose kernels are fused once and for all.
 
     It is the plain network again, with the names of its weights, for any runtime. Test
-    it beside the dynamic network to see what it loses.
+    it beside the dynamic network to see what it loses:
+
+        with CoefficientRecorder(model) as recorder:
+            for batch in data_loader:
+                model.test_step(batch)
+        static = to_static(model, recorder.means())
 
     Args:
         model: What :func:`dynamize` has made. It is left as it is.
-        coefficients: (O, K) of each dynamic layer, by its name, such as those of
-            :func:`mean_coefficients`.
+        coefficients: (O, K) of each dynamic layer, by its name.
 
     Raises:
         ValueError: A layer is missing in ``coefficients``, or gets its coefficients
@@ -251,7 +221,14 @@ def to_static(model: nn.Module, coefficients: Mapping[str, Tensor]) -> nn.Module
     """
     model = deepcopy(model)
     shared = {m.prediction.predictor for m in model.modules() if isinstance(m, Share)}
-    for name, layer in _dynamic_layers(model).items():
+    for name, layer in convolutions(model).items():
+        if not isinstance(layer, DyConv2d):
+            continue
+        if layer.predictor is None:
+            raise ValueError(
+                f"{name} gets its coefficients from the code of its block: only what "
+                "dynamize() or a conv_cfg has made dynamic can become static"
+            )
         if name not in coefficients:
             raise ValueError(f"coefficients lack the dynamic layer {name}")
         coeff = coefficients[name].to(layer.weight)[None]
@@ -300,14 +277,3 @@ def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
 
 def _count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _dynamic_layers(model: nn.Module) -> dict[str, DyConv2d]:
-    layers = {n: m for n, m in convolutions(model).items() if isinstance(m, DyConv2d)}
-    for name, layer in layers.items():
-        if layer.predictor is None:
-            raise ValueError(
-                f"{name} gets its coefficients from the code of its block: only what "
-                "dynamize() or a conv_cfg has made dynamic can become static"
-            )
-    return layers
