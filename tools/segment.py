@@ -111,7 +111,9 @@ def main():
         targets = plan(args.input, args.out)
         cfg = load_config(args.config, args.cfg_options)
         model = build_model(cfg, args.checkpoint).to(get_device())
-        model.cfg = cfg  # inference_model asks for its pipeline
+        if "test_pipeline" not in cfg:
+            cfg.test_pipeline = cfg.test_dataloader.dataset.pipeline
+        model.cfg = cfg  # inference_model asks for its test_pipeline
         dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, lazy_init=True))
         palette = np.array([*dataset.metainfo["palette"], (0, 0, 0)])[:, ::-1]  # BGR
 

@@ -247,18 +247,11 @@ def _average(size: int, bins: int, like: Tensor) -> Tensor:
     return inside.to(like.dtype) / (end - first)
 
 
-class _SamePaddedConv(nn.Module):
-    """mmcv's Conv2dAdaptivePadding, with sizes in integer arithmetic."""
-
-    def __init__(self, conv: Conv2dAdaptivePadding) -> None:
-        super().__init__()
-        self.padding = SamePadding(
-            conv.kernel_size[0], conv.stride[0], conv.dilation[0]
-        )
-        self.conv = conv
-
-    def forward(self, x: Tensor) -> Tensor:
-        return nn.Conv2d.forward(self.conv, self.padding(x))
+def _same_padded(conv: Conv2dAdaptivePadding) -> nn.Sequential:
+    """Change a convolution of mmcv in place to compute its padding in integers."""
+    padding = SamePadding(conv.kernel_size[0], conv.stride[0], conv.dilation[0])
+    conv.__class__ = nn.Conv2d  # does not pad
+    return nn.Sequential(padding, conv)
 
 
 @contextmanager
@@ -279,7 +272,7 @@ def _trace(
     segmentor = fold_bn(model).cpu().requires_grad_(False)
     segmentor.auxiliary_head = None
     replace_modules(segmentor, nn.AdaptiveAvgPool2d, MatmulPool)
-    replace_modules(segmentor, Conv2dAdaptivePadding, _SamePaddedConv)
+    replace_modules(segmentor, Conv2dAdaptivePadding, _same_padded)
     network = ImageSegmentor(segmentor)
     # An example of one image would fix the number of images.
     images = torch.zeros(2 if dynamic_shape else 1, *shape, dtype=torch.uint8)

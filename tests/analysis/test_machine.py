@@ -17,20 +17,18 @@ def test_processor_threads_and_versions_are_named(tmp_path, monkeypatch):
     assert torch.__version__ in described
 
 
-def test_peak_memory_sees_what_was_freed(request, tmp_path, monkeypatch):
+def test_peak_memory_sees_what_was_freed(tmp_path, monkeypatch):
     # In a process of its own: this one may have held more, and freed it.
-    script = """
-import torch
-from mmseg_dynet.analysis.machine import peak_resident_memory
-before = peak_resident_memory()
+    script = f"""
+import runpy, torch
+peak = runpy.run_path({machine.__file__!r})["peak_resident_memory"]
+before = peak()
 torch.ones(200 * 2**18).sum()
-print(peak_resident_memory() - before)
+print(peak() - before)
 """
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script], cwd=request.config.rootpath,
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    grown = int(done.stdout.split()[-1])
-    assert 100 * 2**20 < grown < 400 * 2**20
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert 100 * 2**20 < int(done.stdout) < 400 * 2**20
     monkeypatch.setattr(machine, "PROCESS_STATUS", tmp_path / "none")
     assert machine.peak_resident_memory() is None

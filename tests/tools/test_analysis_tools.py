@@ -191,17 +191,12 @@ def test_compare_a_binary_head_by_dice(run_tool, write_config, save_weights, tmp
     assert (tmp_path / "demo.png").is_file()
 
 
-def test_compare_names_two_checkpoints_of_one_config(
-    run_tool, write_config, save_weights, tmp_path
-):
-    config = write_config("dy-")
-    weights = save_weights(config)
-    other = weights.with_name("other.pth")
-    other.write_bytes(weights.read_bytes())
-    run_tool("analysis_tools/compare.py", config, config, "--checkpoints", weights,
-             other, "--repeats", 1, "--json", tmp_path / "table.json")  # fmt: skip
-    names = [name.rpartition("/")[2] for name in read(tmp_path / "table.json")]
-    assert names == ["dy-tiny", "other"]
+def test_compare_names_two_checkpoints_of_one_config():
+    path = str(ROOT / "tools/analysis_tools/compare.py")
+    name_networks = runpy.run_path(path, run_name="tool")["name_networks"]
+    assert name_networks(["a/x.py", "b/y.py"], ["1.pth", "1.pth"]) == ["x", "y"]
+    names = name_networks(["x.py", "x.py"], ["run/iter_1.pth", "run/iter_2.pth"])
+    assert names == ["x, run/iter_1", "x, run/iter_2"]
 
 
 def test_compare_names_the_remedy_without_checkpoint(run_tool, write_config):
