@@ -375,7 +375,7 @@ def test_squeeze_excite_and_shorter_rows_stay_static():
     assert shuffle.static[f"{unit}.dw_conv4"] == "beside the row of its block"
 
 
-@pytest.mark.filterwarnings("ignore:.*use_reentrant parameter")
+@pytest.mark.filterwarnings("ignore:.*use_reentrant")
 @pytest.mark.parametrize("name", ("mobilenetv2", "hrnet", "unet"))
 def test_with_cp_of_the_network_gives_the_same_gradients(name):
     build, x, gradients = NETWORKS[name][0], images(), []
