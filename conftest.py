@@ -1,7 +1,7 @@
 """Fixtures that the tests of the package and of the projects share."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,8 @@ import pytest
 import torch
 from cityscapesscripts.helpers.labels import labels
 from cityscapesscripts.preparation.json2labelImg import json2labelImg
+from mmengine.registry import DefaultScope
+from mmseg.utils import register_all_modules
 from packaging.version import Version
 from PIL import Image
 from torch import nn
@@ -32,6 +34,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(too_old)
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(no_gpu)
+
+
+@pytest.fixture(autouse=True)
+def mmseg_scope() -> Iterator[None]:
+    """Look up names as MMSegmentation's configs do, whatever a test before has set."""
+    register_all_modules(init_default_scope=False)
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        yield
 
 
 @pytest.fixture(scope="session")
