@@ -25,7 +25,7 @@ from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.analysis.latency import time_alternating
 from mmseg_dynet.apis import evenly_spaced, windows_shape
 from mmseg_dynet.cli import at_least, config_parser, default_work_dir, load_config
-from mmseg_dynet.engine.checkpoint import find_newest, short_name
+from mmseg_dynet.engine.checkpoint import find_newest, short_name, use_safe_loading
 from mmseg_dynet.files import write_figure, write_json
 
 
@@ -174,6 +174,7 @@ def tabulate(report: dict[str, dict]) -> PrettyTable:
 
 def main():
     args = parse_args()
+    use_safe_loading()
     checkpoints = args.checkpoints or [find_checkpoint(p) for p in args.configs]
     runners, report = {}, {}
     names = name_networks(args.configs, checkpoints)

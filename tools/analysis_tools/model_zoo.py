@@ -5,6 +5,7 @@ metafile.yml says; a config that it does not name was not trained.
 """
 
 import json
+import logging
 import re
 from argparse import ArgumentParser
 from pathlib import Path
@@ -66,6 +67,7 @@ def read_times():
 
 def count(cfg):
     """GMACs of backbone and head at the training size, and millions of parameters."""
+    logging.disable(logging.INFO)  # the reports of dynamized networks
     # Weights are counted, not initialised; but SegNeXt computes with numbers.
     with torch.device("cpu" if "MSCAN" in str(cfg.model.backbone) else "meta"):
         model = build_model(cfg)

@@ -204,7 +204,7 @@ def to_static(model: nn.Module, coefficients: Mapping[str, Tensor]) -> nn.Module
     """Return a copy of a dynamized network whose kernels are fused once and for all.
 
     It is the plain network again, with the names of its weights, for any runtime. Test
-    it beside the dynamic network to see what it loses:
+    it beside the dynamic network to see what it loses::
 
         with CoefficientRecorder(model) as recorder:
             for batch in data_loader:
