@@ -6,12 +6,13 @@ _base_ = [
 ]
 crop_size = (128, 256)
 data_preprocessor = dict(size=crop_size)
+loss_decode = dict(class_weight={{_base_.class_weight}})
 model = dict(
     data_preprocessor=data_preprocessor,
     pretrained=None,
     backbone=dict(
         type="ResNet", depth=18, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)
     ),
-    decode_head=dict(in_channels=512, channels=128),
-    auxiliary_head=dict(in_channels=256, channels=64),
+    decode_head=dict(in_channels=512, channels=128, loss_decode=loss_decode),
+    auxiliary_head=dict(in_channels=256, channels=64, loss_decode=loss_decode),
 )

@@ -1,4 +1,4 @@
-"""Draw what the two networks of demo.py see in three streets.
+"""Draw what the two networks of demo.py see in two streets.
 
 Run demo.py first::
 
@@ -20,7 +20,7 @@ from mmengine.registry import DATASETS
 from mmseg_dynet.apis import build_model
 from mmseg_dynet.cli import load_config
 
-STREETS = (1, 6, 10)
+STREETS = (1, 6)
 TITLES = {"static": "ResNet-18, static", "dynamic": "Dy-ResNet-18, dynamic"}
 
 
@@ -46,7 +46,7 @@ def main() -> None:
     columns["ground truth"] = truths
 
     palette = np.array([*dataset.metainfo["palette"], (0, 0, 0)], dtype=np.uint8)
-    figure = Figure(figsize=(10, 4.3), layout="constrained")
+    figure = Figure(figsize=(10, 3.1), layout="constrained")
     grid = figure.subplots(len(STREETS), 1 + len(columns))
     grid[0, 0].set_title("image", fontsize=9)
     for cell, sample in zip(grid[:, 0], samples, strict=True):
@@ -54,7 +54,8 @@ def main() -> None:
     for cells, (title, maps) in zip(grid.T[1:], columns.items(), strict=True):
         cells[0].set_title(title, fontsize=9)
         for cell, labels, truth in zip(cells, maps, truths, strict=True):
-            cell.imshow(palette[np.where(truth == 255, 19, labels)])  # void is black
+            colours = palette[np.where(truth == 255, 19, labels)]  # void is black
+            cell.imshow(colours, interpolation="nearest")
     for cell in grid.flat:
         cell.axis("off")
     args.out.parent.mkdir(parents=True, exist_ok=True)
