@@ -17,6 +17,7 @@ from mmseg_dynet.engine import (
     FiniteLossHook,
     KernelReuseHook,
     SafeCheckpointHook,
+    TemperatureHook,
 )
 from mmseg_dynet.engine.checkpoint_hook import BACKEND, AtomicBackend
 from mmseg_dynet.models import (
@@ -47,6 +48,7 @@ for module in (
     FiniteLossHook,
     KernelReuseHook,
     SafeCheckpointHook,
+    TemperatureHook,
 ):
     HOOKS.register_module(module=module)
 

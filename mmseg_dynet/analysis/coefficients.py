@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mmseg_dynet.ops import DyConv2d
 
-NUM_BINS = 1000  # of the histograms that quantiles are read from
+NUM_BINS = 2000  # of the histograms over -1 .. 1 that quantiles are read from
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 DEAD_BELOW = 0.05
 SATURATED_ABOVE = 0.95
@@ -24,12 +24,15 @@ SCALARS = ("mean", "between_image_std", "between_image_share", "dead", "saturate
 
 @dataclass(frozen=True)
 class CoefficientSummary:
-    """The coefficients of one dynamic layer over all images.
+    """The coefficients that are predicted for one dynamic layer, over all images.
+
+    The coefficient of a static kernel, which is always 1, is left out.
 
     Attributes:
         num_images: Images that were seen.
         out_channels: O.
-        num_kernels: K, the fixed kernels per output channel (the paper's g_t).
+        num_kernels: Fixed kernels per output channel with a predicted coefficient: K,
+            or K - 1 beside a static kernel.
         mean: Over images, channels and kernels, as all that follows.
         quantiles: By their level, each to half a bin, 1 / 2000.
         total_std: Standard deviation.
@@ -37,9 +40,10 @@ class CoefficientSummary:
             averaged over the O * K coefficients.
         between_image_share: between_image_std / total_std, 0 .. 1. At 0 coefficients
             are constants, however much they differ from each other.
-        dead: Share of the O * K fixed kernels, 0 .. 1, whose coefficient is below 0.05
-            on every image.
-        saturated: Share of those whose coefficient is above 0.95 on every image.
+        dead: Share of the O * K fixed kernels, 0 .. 1, whose coefficient is below 0.05,
+            sign aside, on every image.
+        saturated: Share of those whose coefficient is above 0.95, sign aside, on every
+            image.
     """
 
     num_images: int
@@ -85,10 +89,7 @@ class CoefficientRecorder:
                 f"{type(model).__name__} is static: it has no DyConv2d, hence no "
                 "coefficients; take a dynamic network"
             )
-        self._statistics = {
-            name: _Statistics(layer.out_channels, layer.num_kernels)
-            for name, layer in layers.items()
-        }
+        self._statistics = {name: _Statistics(layer) for name, layer in layers.items()}
         self._hooks = [
             hook
             for name, layer in layers.items()
@@ -148,9 +149,10 @@ def average(layers: Mapping[str, CoefficientSummary]) -> dict[str, float]:
 class _Statistics:
     """Sums over the images of one layer, to be summarised."""
 
-    def __init__(self, out_channels: int, num_kernels: int) -> None:
+    def __init__(self, layer: DyConv2d) -> None:
         self.num_images = 0
-        shape = (out_channels, num_kernels)
+        self._num_static = int(layer.options.static_kernel)
+        shape = (layer.out_channels, layer.num_kernels)
         # Sums are taken of differences from the first image: exactly 0 for a constant.
         self._first = torch.zeros(shape, dtype=torch.float64)
         self._sum = torch.zeros_like(self._first)
@@ -170,19 +172,23 @@ class _Statistics:
         differences = coeff - self._first
         self._sum += differences.sum(0)
         self._sum_of_squares += differences.square().sum(0)
-        self._min = self._min.minimum(coeff.amin(0))
-        self._max = self._max.maximum(coeff.amax(0))
-        self._histogram += torch.histc(coeff, NUM_BINS, 0, 1)
+        predicted = coeff[..., self._num_static :]
+        self._histogram += torch.histc(predicted, NUM_BINS, -1, 1)
+        self._min = self._min.minimum(coeff.abs().amin(0))
+        self._max = self._max.maximum(coeff.abs().amax(0))
 
     @property
     def mean(self) -> Tensor:
         return self._first + self._sum / self.num_images
 
     def summarize(self) -> CoefficientSummary:
-        mean = self.mean  # (O, K), as all below
-        difference = mean - self._first
+        difference = self._sum / self.num_images  # (O, K), as all below
         variance = self._sum_of_squares / self.num_images - difference.square()
         variance = variance.clamp(min=0)  # rounding may leave less
+        mean, variance, low, high = (
+            values[:, self._num_static :]
+            for values in (self.mean, variance, self._min, self._max)
+        )
         # The total variance is that within the coefficients plus that between them.
         total_std = (variance.mean() + mean.var(correction=0)).sqrt().item()
         between_image_std = variance.sqrt().mean().item()
@@ -196,15 +202,15 @@ class _Statistics:
             total_std=total_std,
             between_image_std=between_image_std,
             between_image_share=between_image_std / total_std if total_std else 0.0,
-            dead=(self._max < DEAD_BELOW).double().mean().item(),
-            saturated=(self._min > SATURATED_ABOVE).double().mean().item(),
+            dead=(high < DEAD_BELOW).double().mean().item(),
+            saturated=(low > SATURATED_ABOVE).double().mean().item(),
         )
 
     def _quantiles(self) -> dict[float, float]:
         counts = self._histogram.cumsum(0)
         levels = torch.tensor(QUANTILES, dtype=torch.float64)
         bins = torch.searchsorted(counts, levels * counts[-1])
-        values = (bins.double() + 0.5) / NUM_BINS
+        values = (bins.double() + 0.5) * 2 / NUM_BINS - 1
         return dict(zip(QUANTILES, values.tolist(), strict=True))
 
 

@@ -1,7 +1,13 @@
 """What plugs into MMEngine's Runner."""
 
 from .checkpoint_hook import SafeCheckpointHook
-from .hooks import ChannelsLastHook, CoefficientHook, FiniteLossHook, KernelReuseHook
+from .hooks import (
+    ChannelsLastHook,
+    CoefficientHook,
+    FiniteLossHook,
+    KernelReuseHook,
+    TemperatureHook,
+)
 from .metric import ClassIoUMetric
 from .optim_wrapper import BFloat16OptimWrapper
 from .setup_check import CheckSetupHook
@@ -15,4 +21,5 @@ __all__ = [
     "FiniteLossHook",
     "KernelReuseHook",
     "SafeCheckpointHook",
+    "TemperatureHook",
 ]

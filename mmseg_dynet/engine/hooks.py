@@ -1,4 +1,4 @@
-"""Small hooks for MMEngine's Runner: memory format, coefficients, kernel reuse, NaN."""
+"""Small hooks for MMEngine's Runner."""
 
 import torch
 from mmengine.hooks import Hook
@@ -13,6 +13,7 @@ from mmseg_dynet.analysis.coefficients import (
     dynamic_layers,
 )
 from mmseg_dynet.deploy.kernel_reuse import KernelReuse, check_whole_frames
+from mmseg_dynet.ops import CoefficientPredictor
 
 
 def unwrapped_model(runner: Runner) -> nn.Module:
@@ -83,6 +84,49 @@ class CoefficientHook(Hook):
                 scalars |= {f"{name}/{k}": v for k, v in layer.scalars().items()}
         for name, value in scalars.items():
             runner.message_hub.update_scalar(f"val/coefficients/{name}", value)
+
+
+class TemperatureHook(Hook):
+    """Lower the temperature of the coefficients' softmax linearly, as DY-Conv does.
+
+    It depends on the iteration alone, so a resumed run has that of an undisturbed one.
+
+    Args:
+        iterations: From the first to that of ``end``, which then stays.
+        start: Temperature of the first iteration.
+        end: The last temperature.
+
+    Raises:
+        ValueError: ``iterations`` is below 1. When training begins: no predictor of the
+            model has ``coefficients=dict(normaliser="softmax")``.
+    """
+
+    def __init__(self, iterations: int, start: float = 30.0, end: float = 1.0) -> None:
+        if iterations < 1:
+            raise ValueError(f"iterations={iterations} must be at least 1")
+        self.iterations, self.start, self.end = iterations, start, end
+
+    def before_train(self, runner: Runner) -> None:
+        """Find the temperatures."""
+        self._temperatures = [
+            module.temperature
+            for module in unwrapped_model(runner).modules()
+            if isinstance(module, CoefficientPredictor)
+            and module.options.normaliser == "softmax"
+        ]
+        if not self._temperatures:
+            raise ValueError(
+                "no coefficient has a temperature: remove TemperatureHook, or set "
+                "coefficients=dict(normaliser='softmax') in the dynamic network"
+            )
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Set the temperature of an iteration."""
+        share = min(runner.iter / self.iterations, 1)
+        for temperature in self._temperatures:
+            temperature.fill_(self.start + share * (self.end - self.start))
 
 
 class KernelReuseHook(Hook):

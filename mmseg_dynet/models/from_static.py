@@ -23,6 +23,10 @@ the static deviation, given that it fuses to w; so the learning rates and weight
 of a dynamic network fit. A step of gradient descent moves the fused kernel by K / 4 of
 what it would move the static one: K kernels, each with half of the gradient, each
 counted by half.
+
+Other options of the predictor give other equal coefficients c in place of 1/2. With
+``static_kernel`` no noise is needed: kernel 0 is w, the others are zero, and random
+predictors give them different gradients.
 """
 
 from collections.abc import Mapping
@@ -32,7 +36,7 @@ from itertools import zip_longest
 import torch
 from torch import Tensor, nn
 
-from mmseg_dynet.ops import CoefficientPredictor, DyConv2d, bank_around
+from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
 from .backbones import DyMobileNetV2, DyMobileNetV3, DyResNet
 from .blocks import DyBottleneck
@@ -96,6 +100,7 @@ def to_dynamic(
     num_kernels: int = 6,
     noise: float = 1.0,
     seed: int = 0,
+    coefficients: Mapping | None = None,
 ) -> Conversion:
     """Convert the weights of a backbone, a classifier or a segmentor.
 
@@ -105,7 +110,9 @@ def to_dynamic(
             them are the backbone's.
         num_kernels: K, the fixed kernels per output channel (the paper's g_t).
         noise: How far the kernels are apart; 1 is as far as DyConv2d initialises them.
-        seed: Of the noise, and of the hidden layers of predictors.
+        seed: Of the noise, and of predictors.
+        coefficients: How coefficients are predicted: the arguments of
+            :class:`mmseg_dynet.ops.CoefficientOptions`. None is the paper's way.
 
     Returns:
         The weights of the dynamic network of the same width.
@@ -125,7 +132,10 @@ def to_dynamic(
     left_out = [name for name in static if name.startswith(CLASSIFIERS)]
     for name in left_out:
         del static[name]
-    source, options, network = _recognise(static, num_kernels)
+    dynamic = dict(num_kernels=num_kernels)
+    if coefficients:
+        dynamic["coefficients"] = dict(coefficients)
+    source, options, network = _recognise(static, dynamic)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         dynamic = _fill(network, static, source, noise)
@@ -147,7 +157,7 @@ def to_dynamic(
 
 
 def _recognise(
-    weights: Mapping[str, Tensor], num_kernels: int
+    weights: Mapping[str, Tensor], dynamic: dict
 ) -> tuple[str, dict, nn.Module]:
     """Find the static network; return its name, and the dynamic one on "meta"."""
     mark = next((mark for mark in MARKS if mark in weights), None)
@@ -158,7 +168,7 @@ def _recognise(
             "weights to one of these layouts"
         )
     owner, kind = MARKS[mark]
-    options, outputs = dict(num_kernels=num_kernels), {}
+    options, outputs = dict(dynamic), {}
     if kind is DyMobileNetV2:
         source = f"{owner}MobileNetV2"
         options = dict(same_width=True, **options)
@@ -209,10 +219,18 @@ def _fill(
     banks, predictors = {}, {}
     for name, module in network.named_modules():
         if isinstance(module, DyConv2d):
-            banks[f"{name}.weight"] = module.num_kernels
+            banks[f"{name}.weight"] = module
         elif isinstance(module, CoefficientPredictor):
-            module.to_empty(device="cpu").predict_half()
-            predictors |= {f"{name}.{n}": w for n, w in module.state_dict().items()}
+            predictor = CoefficientPredictor(
+                module.in_channels,
+                module.out_channels,
+                module.num_kernels,
+                module.hidden and module.hidden.out_features,
+                module.options,
+            )
+            if not module.options.static_kernel:
+                predictor.predict_constant()
+            predictors |= {f"{name}.{n}": w for n, w in predictor.state_dict().items()}
     dynamic = network.state_dict() | predictors
     wanted = {
         name: tuple((weight[:, 0] if name in banks else weight).shape)
@@ -233,7 +251,7 @@ def _fill(
             )
         dynamic[ours] = static[theirs]
         if ours in banks:
-            dynamic[ours] = bank_around(static[theirs], banks[ours], noise)
+            dynamic[ours] = banks[ours].bank_around(static[theirs], noise)
         if ours.endswith("running_var"):
             ours, theirs = (n.replace("running_var", COUNTER) for n in (ours, theirs))
             dynamic[ours] = static.get(theirs, torch.tensor(0))

@@ -3,7 +3,7 @@
 Depends on torch only.
 """
 
-from .dy_conv2d import DyConv2d
+from .dy_conv2d import DyConv2d, shared_predictor
 from .functional import (
     bank_around,
     dynamic_conv2d,
@@ -12,10 +12,11 @@ from .functional import (
     fuse_kernels,
 )
 from .per_image import IMPLEMENTATIONS, conv2d_per_image, force_implementation
-from .predictor import CoefficientPredictor
+from .predictor import CoefficientOptions, CoefficientPredictor
 
 __all__ = [
     "IMPLEMENTATIONS",
+    "CoefficientOptions",
     "CoefficientPredictor",
     "DyConv2d",
     "bank_around",
@@ -25,4 +26,5 @@ __all__ = [
     "dynamic_conv2d_reference",
     "force_implementation",
     "fuse_kernels",
+    "shared_predictor",
 ]

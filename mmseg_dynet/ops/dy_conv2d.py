@@ -4,15 +4,16 @@ Shape legend: see :mod:`mmseg_dynet.ops.functional`.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
-from .functional import dynamic_conv2d_feature_fusion, fuse_kernels
+from .functional import bank_around, dynamic_conv2d_feature_fusion, fuse_kernels
 from .per_image import IntOrPair, conv2d_per_image, fuses_feature_maps
-from .predictor import CoefficientPredictor
+from .predictor import CoefficientOptions, CoefficientPredictor
 
 
 class DyConv2d(nn.Module):
@@ -40,10 +41,12 @@ class DyConv2d(nn.Module):
         bias: Whether to add a static bias.
         num_kernels: K, the fixed kernels per output channel (the paper's g_t).
         own_predictor: Whether the layer has a predictor, for calls without ``coeff``.
+        coefficients: How coefficients are predicted, by this layer or its block: the
+            arguments of :class:`CoefficientOptions`. The bank is initialised for them.
 
     Raises:
-        ValueError: A number is not positive, padding is negative or not an integer, or
-            ``groups`` does not divide the channels.
+        ValueError: A number is not positive, padding is negative or not an integer,
+            ``groups`` does not divide the channels, or an option is not allowed.
     """
 
     # What mmcv's ConvModule reads from a convolution.
@@ -62,6 +65,7 @@ class DyConv2d(nn.Module):
         bias: bool = True,
         num_kernels: int = 6,
         own_predictor: bool = True,
+        coefficients: Mapping | CoefficientOptions | None = None,
     ) -> None:
         super().__init__()
         positive = dict(
@@ -89,25 +93,23 @@ class DyConv2d(nn.Module):
         self.dilation = _pair(dilation)
         self.groups = groups
         self.num_kernels = num_kernels
+        self.options = CoefficientOptions.of(coefficients)
         self.weight = nn.Parameter(
             torch.empty(
                 out_channels, num_kernels, in_channels // groups, *self.kernel_size
             )
         )
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
-        self.predictor = (
-            CoefficientPredictor(in_channels, [out_channels], num_kernels)
-            if own_predictor
-            else None
-        )
+        self.predictor = shared_predictor([self]) if own_predictor else None
         self.init_weights()
 
     def init_weights(self) -> None:
         """Initialise the bank so that the fused kernel is Kaiming-normal.
 
-        Coefficients start near 1/2, so a sum of K kernels of variance v has variance
-        K * v / 4. If the kernels have 4/K times Kaiming's variance (fan_out, ReLU, as
-        MMSegmentation initialises static convolutions), the fused kernel has Kaiming's.
+        Coefficients start near some c, 1/2 by default, so a sum of K kernels of
+        variance v has variance K * c**2 * v. If the kernels have 1 / (K * c**2) times
+        Kaiming's variance (fan_out, ReLU, as MMSegmentation initialises static
+        convolutions), the fused kernel has Kaiming's. A static kernel has it alone.
 
         MMEngine calls this method by name; mmcv's ConvModule does not initialise a
         layer that has it.
@@ -115,9 +117,29 @@ class DyConv2d(nn.Module):
         with torch.no_grad():
             for kernel in self.weight.unbind(1):  # K views of (O, C/G, kH, kW)
                 nn.init.kaiming_normal_(kernel, mode="fan_out", nonlinearity="relu")
-            self.weight.mul_(2 / math.sqrt(self.num_kernels))
+            if self.options.static_kernel:
+                self.weight[:, 1:] = 0
+            else:
+                start = self.options.start(self.num_kernels)
+                self.weight.mul_(1 / start / math.sqrt(self.num_kernels))
             if self.bias is not None:
                 self.bias.zero_()
+
+    def bank_around(self, kernel: Tensor, noise: float = 1.0) -> Tensor:
+        """Make a bank (O, K, C/G, kH, kW) that the start fuses to a given kernel.
+
+        With a static kernel, it is that one, whatever the coefficients. Otherwise see
+        :func:`bank_around`: the predictor is to start by ``predict_constant``.
+
+        Args:
+            kernel: (O, C/G, kH, kW).
+            noise: How much kernels differ, see :func:`bank_around`.
+        """
+        if self.options.static_kernel:
+            zeros = (0, self.num_kernels - 1)
+            return F.pad(kernel.float()[:, None], (*(0, 0) * 3, *zeros))
+        start = self.options.start(self.num_kernels)
+        return bank_around(kernel, self.num_kernels, noise, start)
 
     def forward(self, x: Tensor, coeff: Tensor | None = None) -> Tensor:
         """Convolve x (B, C, H, W) to (B, O, H', W') with coefficients (B, O, K).
@@ -181,3 +203,22 @@ class DyConv2d(nn.Module):
             f"groups={self.groups}, bias={self.bias is not None}, "
             f"num_kernels={self.num_kernels}"
         )
+
+
+def shared_predictor(
+    layers: Sequence[DyConv2d], hidden_channels: int | None = None
+) -> CoefficientPredictor:
+    """Build a block's predictor, which sees the input of the first of its layers.
+
+    Args:
+        layers: With equal ``num_kernels`` and ``coefficients``.
+        hidden_channels: Width of the predictor's hidden layer; None for none.
+    """
+    first = layers[0]
+    return CoefficientPredictor(
+        first.in_channels,
+        [layer.out_channels for layer in layers],
+        first.num_kernels,
+        hidden_channels,
+        first.options,
+    )

@@ -65,8 +65,10 @@ def _fuse_contiguous(weight: Tensor, coeff: Tensor) -> Tensor:
     return fused.transpose(0, 1).unflatten(2, weight.shape[2:])
 
 
-def bank_around(kernel: Tensor, num_kernels: int, noise: float = 1.0) -> Tensor:
-    """Make a random bank (O, K, C/G, kH, kW) that coefficients of 1/2 fuse to a kernel.
+def bank_around(
+    kernel: Tensor, num_kernels: int, noise: float = 1.0, start: float = 0.5
+) -> Tensor:
+    """Make a random bank (O, K, C/G, kH, kW) that equal coefficients fuse to a kernel.
 
     :mod:`mmseg_dynet.models.from_static` says why its kernels differ, and by how much.
 
@@ -75,12 +77,13 @@ def bank_around(kernel: Tensor, num_kernels: int, noise: float = 1.0) -> Tensor:
         num_kernels: K.
         noise: 1 for the variance of a bank of :class:`~mmseg_dynet.ops.DyConv2d`, 0 for
             K equal kernels.
+        start: The coefficient.
     """
     kernel = kernel.float().unsqueeze(1)
     z = torch.randn_like(kernel.expand(-1, num_kernels, -1, -1, -1))
     z = z - z.mean(1, keepdim=True)
     size = kernel.square().mean((2, 3, 4), keepdim=True).sqrt()  # (O, 1, 1, 1, 1)
-    return 2 / num_kernels * kernel + noise * 2 / math.sqrt(num_kernels) * size * z
+    return (kernel / num_kernels + noise / math.sqrt(num_kernels) * size * z) / start
 
 
 def dynamic_conv2d(

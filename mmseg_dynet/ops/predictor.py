@@ -3,22 +3,102 @@
 Shape legend: see :mod:`mmseg_dynet.ops.functional`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+L1_EPS = 1e-3  # KernelWarehouse's
+NORM_EPS = 1e-5
+# The allowed values of options, and the normalisers' functions of K logits.
+GRANULARITIES = ("channel", "kernel", "product")
+NORMALISERS = {
+    "sigmoid": torch.sigmoid,
+    "softmax": lambda logits: logits.softmax(-1),
+    "l1": lambda logits: logits / (logits.abs().sum(-1, keepdim=True) + L1_EPS),
+}
+
+
+@dataclass(frozen=True)
+class CoefficientOptions:
+    """How coefficients are predicted: DyNet's way by default, or a later paper's.
+
+    Whatever the options, a layer gets coefficients (B, O, K).
+
+    Args:
+        granularity: "channel": each output channel has K coefficients of its own, as in
+            DyNet and WeightNet (G = 1). "kernel": all output channels of a layer share
+            K, as in CondConv and DY-Conv. "product": those of "kernel" times a sigmoid
+            per output channel, as the kernel and filter attention of ODConv.
+        normaliser: Of K logits z: "sigmoid"; "softmax" of z / temperature, as in
+            DY-Conv; "l1", z / (sum |z| + 0.001), which has signs, as in
+            KernelWarehouse.
+        temperature: Of the softmax, and then of ODConv's sigmoid too. It is a buffer,
+            which :class:`mmseg_dynet.engine.TemperatureHook` lowers.
+        static_kernel: Whether kernel 0 has coefficient 1, and the other kernels, whose
+            coefficients are predicted, start at zero.
+        centred: Whether the predictor sees the pooled input minus its running mean,
+            divided by its running standard deviation. These buffers follow the training
+            images when a backward pass reaches the predictor, so no image is
+            normalised by others of its batch, and a checkpoint that predicts anew sees
+            the same statistics. In distributed training each process has its own, and
+            the first one's are saved, unless ``broadcast_buffers`` is set.
+        momentum: Weight of a batch in the running statistics.
+
+    Raises:
+        ValueError: An option has a value that is not allowed.
+    """
+
+    granularity: str = "channel"
+    normaliser: str = "sigmoid"
+    temperature: float = 30.0
+    static_kernel: bool = False
+    centred: bool = False
+    momentum: float = 0.01
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("granularity", GRANULARITIES),
+            ("normaliser", NORMALISERS),
+        ):
+            if (value := getattr(self, name)) not in allowed:
+                raise ValueError(f"{name}={value!r} is not one of {', '.join(allowed)}")
+        if self.temperature <= 0 or not 0 < self.momentum <= 1:
+            raise ValueError(
+                "temperature must be above 0, and momentum above 0 and at most 1, got "
+                f"temperature={self.temperature} and momentum={self.momentum}"
+            )
+
+    @classmethod
+    def of(cls, options: "Mapping | CoefficientOptions | None") -> "CoefficientOptions":
+        """Take options as a config gives them: a dict, or None for the defaults."""
+        return options if isinstance(options, cls) else cls(**(options or {}))
+
+    def start(self, num_kernels: int) -> float:
+        """What a new predictor predicts for each of K kernels, random weights aside.
+
+        For ``static_kernel``: for each kernel except the first.
+        """
+        predicted = num_kernels - self.static_kernel
+        value = dict(sigmoid=0.5, softmax=1 / predicted, l1=1 / (predicted + L1_EPS))
+        return value[self.normaliser] * (0.5 if self.granularity == "product" else 1)
 
 
 class CoefficientPredictor(nn.Module):
     """Predict the coefficients of all dynamic layers of a block from its input.
 
-    Global average pooling, one or two fully connected layers, sigmoid; the output is
-    split between the layers (DyNet, section 3.1 and figure 2). Nothing is normalised:
-    the K coefficients of a channel lie in (0, 1) and need not sum to one, and a
-    BatchNorm on a pooled 1x1 map could not train at batch size 1.
+    Global average pooling, one or two fully connected layers, a sigmoid (or what
+    ``coefficients`` says); the output is split between the layers (DyNet, section 3.1
+    and figure 2). By default nothing is normalised: the K coefficients of a channel lie
+    in (0, 1) and need not sum to one, and a BatchNorm on a pooled 1x1 map could not
+    train at batch size 1.
 
-    Costs C * M MACs per image, with M = sum(out_channels) * K, or C * hidden +
-    hidden * M with a hidden layer.
+    Costs C * M MACs per image, or C * hidden + hidden * M with a hidden layer. With L
+    layers, M is sum(out_channels) * K for the granularity "channel", L * K for
+    "kernel", L * K + sum(out_channels) for "product"; with a static kernel, K - 1
+    stands for K.
 
     Args:
         in_channels: C, the channels of the block's input.
@@ -26,9 +106,11 @@ class CoefficientPredictor(nn.Module):
         num_kernels: K, the fixed kernels per output channel (the paper's g_t).
         hidden_channels: Width of a hidden layer with ReLU. None means one linear
             layer, as in Dy-mobile and Dy-shuffle; Dy-ResNet uses C / 4.
+        coefficients: The arguments of :class:`CoefficientOptions`.
 
     Raises:
-        ValueError: A width is not positive, or out_channels is empty.
+        ValueError: A width is not positive, out_channels is empty, an option is not
+            allowed, or a static kernel is the only one.
     """
 
     def __init__(
@@ -37,11 +119,13 @@ class CoefficientPredictor(nn.Module):
         out_channels: Sequence[int],
         num_kernels: int = 6,
         hidden_channels: int | None = None,
+        coefficients: Mapping | CoefficientOptions | None = None,
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.out_channels = tuple(out_channels)
         self.num_kernels = num_kernels
+        self.options = options = CoefficientOptions.of(coefficients)
         widths = [in_channels, num_kernels, *self.out_channels]
         if hidden_channels is not None:
             widths.append(hidden_channels)
@@ -52,19 +136,32 @@ class CoefficientPredictor(nn.Module):
                 f"num_kernels={num_kernels}, hidden_channels={hidden_channels}, "
                 f"out_channels={self.out_channels}"
             )
+        self.num_predicted = num_kernels - options.static_kernel
+        if not self.num_predicted:
+            raise ValueError("static_kernel=True needs num_kernels to be at least 2")
         self.hidden = (
             None if hidden_channels is None else nn.Linear(in_channels, hidden_channels)
         )
-        self.logits = nn.Linear(
-            hidden_channels or in_channels, sum(self.out_channels) * num_kernels
-        )
+        per_channel = options.granularity == "channel"
+        rows = sum(self.out_channels) if per_channel else len(self.out_channels)
+        filters = sum(self.out_channels) if options.granularity == "product" else 0
+        self.widths = (rows * self.num_predicted, filters)
+        self.logits = nn.Linear(hidden_channels or in_channels, sum(self.widths))
+        if options.normaliser == "l1":  # equal coefficients, rather than random signs
+            nn.init.ones_(self.logits.bias[: self.widths[0]])
+        if options.normaliser == "softmax":
+            temperature = torch.tensor(float(options.temperature))
+            self.register_buffer("temperature", temperature)
+        if options.centred:
+            self.register_buffer("running_mean", torch.zeros(in_channels))
+            self.register_buffer("running_var", torch.ones(in_channels))
 
-    def predict_half(self) -> None:
-        """Initialise so that all coefficients are 1/2, whatever the image."""
-        if self.hidden is not None:
-            self.hidden.reset_parameters()
+    def predict_constant(self) -> None:
+        """Initialise so that each coefficient is the options' start for any image."""
         nn.init.zeros_(self.logits.weight)
         nn.init.zeros_(self.logits.bias)
+        if self.options.normaliser == "l1":
+            nn.init.ones_(self.logits.bias[: self.widths[0]])
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map the block's input (B, C, H, W) to one (B, O, K) tensor per layer.
@@ -77,9 +174,40 @@ class CoefficientPredictor(nn.Module):
                 f"x must be (B, C, H, W) = (B, {self.in_channels}, H, W), got shape "
                 f"{tuple(x.shape)}"
             )
-        context = x.mean((2, 3))  # (B, C)
+        pooled = context = x.mean((2, 3))  # (B, C)
+        if self.options.centred:
+            scale = (self.running_var + NORM_EPS).rsqrt()
+            context = (pooled - self.running_mean) * scale
         if self.hidden is not None:
             context = F.relu(self.hidden(context))
-        coeff = self.logits(context).sigmoid()  # (B, sum(O) * K)
-        coeff = coeff.unflatten(1, (-1, self.num_kernels))  # (B, sum(O), K)
+        logits = self.logits(context)
+        if self.options.centred and self.training and logits.requires_grad:
+            logits.register_hook(lambda _: self._follow(pooled.detach()))
+        return self._coefficients(logits)
+
+    def _coefficients(self, logits: Tensor) -> tuple[Tensor, ...]:
+        """Map logits (B, sum(widths)) to one (B, O, K) tensor per layer."""
+        options = self.options
+        if options.normaliser == "softmax":
+            logits = logits / self.temperature
+        logits, filters = logits.split(self.widths, dim=1)
+        coeff = logits.unflatten(1, (-1, self.num_predicted))  # (B, sum(O) or L, K)
+        coeff = NORMALISERS[options.normaliser](coeff)
+        if options.granularity != "channel":
+            layers = zip(coeff.split(1, dim=1), self.out_channels, strict=True)
+            coeff = torch.cat([c.expand(-1, o, -1) for c, o in layers], dim=1)
+        if options.granularity == "product":
+            coeff = coeff * filters.sigmoid()[:, :, None]
+        if options.static_kernel:
+            coeff = F.pad(coeff, (1, 0), value=1.0)
         return coeff.split(self.out_channels, dim=1)
+
+    @torch.no_grad()
+    def _follow(self, pooled: Tensor) -> None:
+        """Mix the moments of pooled inputs (B, C) into the running ones."""
+        weight = self.options.momentum
+        deviation = pooled.to(self.running_mean) - self.running_mean
+        step = weight * deviation.mean(0)
+        # About the old mean, then about the new one: exact, also for a single image.
+        self.running_var.lerp_(deviation.square().mean(0), weight).sub_(step.square())
+        self.running_mean.add_(step)

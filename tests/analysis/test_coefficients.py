@@ -131,6 +131,25 @@ def test_all_that_varies_is_the_image_by_hand():
     assert (summary.dead, summary.saturated) == (0, 0)
 
 
+def test_signs_and_a_static_kernel_by_hand():
+    """Logits (-3, 1) and (0, 4) become -3/4, 1/4 and 0, 1, up to l1's 0.001."""
+    options = dict(normaliser="l1", static_kernel=True)
+    layer = DyConv2d(1, 2, 1, num_kernels=3, coefficients=options)
+    nn.init.zeros_(layer.predictor.logits.weight)
+    layer.predictor.logits.bias.copy_(torch.tensor([-3, 1, 0, 4]))
+    with CoefficientRecorder(layer) as recorder:
+        layer(torch.rand(2, 1, 4, 4))
+    (summary,) = recorder.summarize().values()
+    assert (summary.out_channels, summary.num_kernels) == (2, 2)
+    assert (summary.dead, summary.saturated) == (0.25, 0.25)
+    assert summary.mean == pytest.approx(0.125, abs=1e-3)
+    assert summary.total_std == pytest.approx(0.625, abs=1e-3)
+    assert summary.quantiles[0.05] == pytest.approx(-0.75, abs=1.2e-3)
+    (mean,) = recorder.means().values()  # of all kernels
+    expected = torch.tensor([[1, -0.75, 0.25], [1, 0, 1]])
+    torch.testing.assert_close(mean.float(), expected, rtol=0, atol=1e-3)
+
+
 def test_coefficients_that_are_given_take_the_place_of_predicted_ones():
     layer = DyConv2d(1, 1, 1, num_kernels=1)
     x = torch.rand(1, 1, 4, 4)

@@ -133,6 +133,59 @@ def test_a_static_network_is_refused_before_it_runs(stage):
         getattr(hook_of("CoefficientHook"), stage)(runner)
 
 
+# TemperatureHook
+
+
+class Softmax(nn.Module):
+    """A model that notes the temperature of each of its steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        options = dict(normaliser="softmax")
+        self.conv = DyConv2d(1, 1, 1, num_kernels=2, coefficients=options)
+        self.seen = []
+
+    def train_step(self, data: object, optim_wrapper: OptimWrapper) -> dict:
+        self.seen.append(self.conv.predictor.temperature.item())
+        loss = self.conv(torch.ones(1, 1, 2, 2)).square().mean()
+        optim_wrapper.update_params(loss)
+        return {"loss": loss}
+
+
+def test_the_temperature_falls_linearly_and_a_resumed_run_goes_on(tmp_path):
+    seen = []
+    for max_iters in (2, 5):  # the second run resumes the first
+        model = Softmax()
+        runner = Runner(
+            model,
+            work_dir=str(tmp_path),
+            train_dataloader=dict(
+                dataset=[dict(x=0)] * 5, sampler=dict(type="DefaultSampler")
+            ),
+            train_cfg=dict(by_epoch=False, max_iters=max_iters),
+            optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1)),
+            default_hooks=dict(
+                checkpoint=dict(type=SafeCheckpointHook, interval=1, by_epoch=False)
+            ),
+            custom_hooks=[dict(type="TemperatureHook", iterations=3)],
+            resume=max_iters == 5,
+            experiment_name=f"softmax-{max_iters}",
+        )
+        runner.train()
+        seen += model.seen
+    assert seen == pytest.approx([30, 20 + 1 / 3, 10 + 2 / 3, 1, 1])
+    newest = torch.load(find_newest(tmp_path), weights_only=False)
+    assert newest["state_dict"]["conv.predictor.temperature"] == 1
+
+
+def test_a_temperature_hook_wants_a_temperature_and_iterations():
+    runner = SimpleNamespace(model=DyConv2d(1, 1, 1))
+    with pytest.raises(ValueError, match="normaliser='softmax'"):
+        hook_of("TemperatureHook", iterations=1).before_train(runner)
+    with pytest.raises(ValueError, match="iterations=0 must be at least 1"):
+        hook_of("TemperatureHook", iterations=0)
+
+
 # KernelReuseHook
 
 

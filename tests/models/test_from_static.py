@@ -158,8 +158,9 @@ def test_the_bank_fuses_to_the_kernel_and_has_the_usual_deviation():
     # DyConv2d initialises kernels with 2 / sqrt(K) times the static deviation.
     expected = 2 / 6**0.5 * kernel.std((1, 2, 3))
     torch.testing.assert_close(bank.std((1, 2, 3, 4)), expected, rtol=0.1, atol=0)
-    assert torch.equal(bank_around(kernel, 6, noise=0), kernel[:, None].repeat(
-        1, 6, 1, 1, 1) * (2 / 6))  # fmt: skip
+    equal = kernel[:, None].expand(-1, 6, -1, -1, -1)
+    torch.testing.assert_close(bank_around(kernel, 6, noise=0), equal * (2 / 6))
+    torch.testing.assert_close(bank_around(kernel, 6, 0, start=1 / 6), equal)
     torch.testing.assert_close(bank_around(kernel, 1, noise=1)[:, 0], 2 * kernel)
 
 

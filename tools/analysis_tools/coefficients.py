@@ -2,7 +2,7 @@
 
 Between-image std: how much a coefficient varies from image to image, also as a share of
 how much all coefficients of the layer vary. At 0 the layer is a static one. Dead and
-saturated kernels: coefficient below 0.05, or above 0.95, on every image.
+saturated kernels: coefficient below 0.05, or above 0.95, sign aside, on every image.
 """
 
 from argparse import Namespace
@@ -100,7 +100,8 @@ def draw(layers: Mapping[str, CoefficientSummary]) -> Figure:
     widths = np.subtract(third, first)
     distribution.barh(rows, widths, left=first, alpha=0.5, label="25 % to 75 %")
     distribution.plot(median, rows, "k|", label="median")
-    distribution.set(xlim=(0, 1), xlabel="coefficient")
+    left = -1 if np.min(lowest) < 0 else 0  # l1 has signs
+    distribution.set(xlim=(left, 1), xlabel="coefficient")
 
     total = [s.total_std for s in summaries]
     variation.barh(rows, total, color="lightgray", label="all")

@@ -53,6 +53,8 @@ class DyMobileNetV2(StagedBackbone):
         norm_cfg: Norm of every convolution.
         act_cfg: Activation of every convolution that has one.
         in_channels: Channels of the images.
+        coefficients: How coefficients are predicted: the arguments of
+            :class:`mmseg_dynet.ops.CoefficientOptions`. None is the paper's way.
         init_cfg: As in :class:`StagedBackbone`.
 
     Raises:
@@ -79,6 +81,7 @@ class DyMobileNetV2(StagedBackbone):
         norm_cfg: dict = BATCH_NORM,
         act_cfg: dict = RELU6,
         in_channels: int = 3,
+        coefficients: dict | None = None,
         init_cfg: InitCfg = None,
     ) -> None:
         settings = MobileNetV2.arch_settings  # (expansion, channels, blocks) a stage
@@ -109,6 +112,7 @@ class DyMobileNetV2(StagedBackbone):
                     dilation=dilation,
                     groups=groups,
                     expand=not same_width or expansion != 1,
+                    coefficients=coefficients,
                     **shared,
                 )
                 blocks.append(block)

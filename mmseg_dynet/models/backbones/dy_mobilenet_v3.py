@@ -54,6 +54,8 @@ class DyMobileNetV3(StagedBackbone):
         with_cp: Whether to recompute each block in the backward pass.
         norm_cfg: Norm of every convolution.
         in_channels: Channels of the images.
+        coefficients: How coefficients are predicted: the arguments of
+            :class:`mmseg_dynet.ops.CoefficientOptions`. None is the paper's way.
         init_cfg: As in :class:`StagedBackbone`.
 
     Raises:
@@ -80,6 +82,7 @@ class DyMobileNetV3(StagedBackbone):
         with_cp: bool = False,
         norm_cfg: dict = BATCH_NORM,
         in_channels: int = 3,
+        coefficients: dict | None = None,
         init_cfg: InitCfg = None,
     ) -> None:
         check_choice("arch", arch, MobileNetV3.arch_settings)
@@ -132,6 +135,7 @@ class DyMobileNetV3(StagedBackbone):
                     expand=mid_channels != channels,
                     squeeze=squeeze,
                     pad_layer=pad_layer,
+                    coefficients=coefficients,
                     norm_cfg=norm_cfg,
                     act_cfg=dict(type=act),
                 )

@@ -30,6 +30,8 @@ class DyResNet(ResNet):
         num_stages: 1 to 4.
         out_indices: Stages whose outputs are returned, each in 0 .. num_stages - 1.
         frozen_stages: -1 freezes nothing; i freezes the stem and stages 1 .. i.
+        coefficients: How coefficients are predicted: the arguments of
+            :class:`mmseg_dynet.ops.CoefficientOptions`. None is the paper's way.
         **kwargs: Those of MMSegmentation's ResNet, except ``conv_cfg``, ``dcn`` and
             ``plugins``, which a dynamic block does not support.
 
@@ -58,6 +60,7 @@ class DyResNet(ResNet):
         num_stages: int = 4,
         out_indices: Sequence[int] = (0, 1, 2, 3),
         frozen_stages: int = -1,
+        coefficients: dict | None = None,
         **kwargs,
     ) -> None:
         check_choice("depth", depth, self.arch_settings)
@@ -74,7 +77,7 @@ class DyResNet(ResNet):
                 "DyResNet has no static variant, num_kernels=None: the control of the "
                 f"same width is ResNet(depth={depth}, base_channels={base_channels})"
             )
-        self.num_kernels = num_kernels
+        self._dynamic = dict(num_kernels=num_kernels, coefficients=coefficients)
         # As in the host, an explicit init_cfg or pretrained disables our defaults.
         given = (kwargs.get("init_cfg"), kwargs.get("pretrained"))
         self._zero_last_norms = given == (None, None)
@@ -93,7 +96,7 @@ class DyResNet(ResNet):
             # The host does this for its own two block classes only.
             override = dict(name=kwargs["block"].last_norm)
             kwargs["init_cfg"] = dict(type="Constant", val=0, override=override)
-        return super().make_res_layer(num_kernels=self.num_kernels, **kwargs)
+        return super().make_res_layer(**self._dynamic, **kwargs)
 
     def train(self, mode: bool = True) -> "DyResNet":
         """Set the mode and return self, as nn.Module does and the host does not."""

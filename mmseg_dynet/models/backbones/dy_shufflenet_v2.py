@@ -24,6 +24,8 @@ class DyShuffleNetV2(ShuffleNetV2):
         widen_factor: 0.5, 1.0, 1.5 or 2.0.
         num_kernels: K, the fixed kernels per output channel (the paper's g_t). None
             builds the static control of the same width, Fix-shuffle.
+        coefficients: How coefficients are predicted: the arguments of
+            :class:`mmseg_dynet.ops.CoefficientOptions`. None is the paper's way.
         **kwargs: Those of :class:`ShuffleNetV2`.
 
     Raises:
@@ -39,7 +41,11 @@ class DyShuffleNetV2(ShuffleNetV2):
     split_parts = 4
 
     def __init__(
-        self, widen_factor: float = 1.0, num_kernels: int | None = 6, **kwargs
+        self,
+        widen_factor: float = 1.0,
+        num_kernels: int | None = 6,
+        coefficients: dict | None = None,
+        **kwargs,
     ) -> None:
-        self.num_kernels = num_kernels
+        self.dynamic = dict(num_kernels=num_kernels, coefficients=coefficients)
         super().__init__(widen_factor, **kwargs)

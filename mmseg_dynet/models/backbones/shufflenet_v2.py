@@ -73,7 +73,8 @@ class ShuffleNetV2(StagedBackbone):
     num_units = (4, 8, 4)
     # The right branch has one in so many of the channels.
     split_parts = 2
-    num_kernels: int | None = None
+    # Arguments of its units.
+    dynamic: dict = dict(num_kernels=None)  # noqa: RUF012  DyShuffleNetV2 sets it
 
     def __init__(
         self,
@@ -109,7 +110,7 @@ class ShuffleNetV2(StagedBackbone):
                 out_channels,
                 stride=stride,
                 dilation=dilation_before,
-                num_kernels=self.num_kernels,
+                **self.dynamic,
                 **shared,
             )
             right_channels = out_channels // self.split_parts
@@ -122,7 +123,7 @@ class ShuffleNetV2(StagedBackbone):
                     right_channels,
                     dilation=dilation,
                     groups=right_channels // group_channels,
-                    num_kernels=self.num_kernels,
+                    **self.dynamic,
                     **shared,
                 )
                 for _ in range(num_units - 1)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
-from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
+from mmseg_dynet.ops import DyConv2d, shared_predictor
 
 
 class DyConvModule(ConvModule):
@@ -21,11 +21,15 @@ class DyConvModule(ConvModule):
     Args:
         *args: Those of :class:`mmcv.cnn.ConvModule`.
         num_kernels: K, the fixed kernels per output channel (the paper's g_t).
+        coefficients: As in :class:`DyConv2d`.
         **kwargs: Those of :class:`mmcv.cnn.ConvModule`, except ``conv_cfg``.
     """
 
-    def __init__(self, *args, num_kernels: int, **kwargs) -> None:
-        dynamic = dict(type=DyConv2d, num_kernels=num_kernels, own_predictor=False)
+    def __init__(
+        self, *args, num_kernels: int, coefficients: dict | None = None, **kwargs
+    ) -> None:
+        dynamic = dict(num_kernels=num_kernels, coefficients=coefficients)
+        dynamic |= dict(type=DyConv2d, own_predictor=False)
         super().__init__(*args, conv_cfg=dynamic, **kwargs)
 
     def forward(self, x: Tensor, coeff: Tensor) -> Tensor:
@@ -57,11 +61,8 @@ class DynamicBranch(nn.Sequential):
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__(*layers)
-        convs = [layer for layer in layers if isinstance(layer, DyConvModule)]
-        self.predictor = CoefficientPredictor(
-            convs[0].in_channels,
-            [conv.out_channels for conv in convs],
-            convs[0].conv.num_kernels,
+        self.predictor = shared_predictor(
+            [layer.conv for layer in layers if isinstance(layer, DyConvModule)]
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,7 +75,10 @@ class DynamicBranch(nn.Sequential):
 
 
 def build_branch(
-    layers: Sequence[dict | nn.Module], num_kernels: int | None, **shared
+    layers: Sequence[dict | nn.Module],
+    num_kernels: int | None,
+    coefficients: dict | None = None,
+    **shared,
 ) -> nn.Sequential:
     """Build a chain of layers, its convolutions dynamic or static.
 
@@ -83,6 +87,7 @@ def build_branch(
             (a squeeze-excite layer, padding) is used as it is.
         num_kernels: K, the fixed kernels per output channel (the paper's g_t). None
             builds the Fix- control: static convolutions, no predictor.
+        coefficients: As in :class:`DyConv2d`.
         **shared: Arguments of every ConvModule, such as ``norm_cfg``; per-layer
             arguments take precedence.
 
@@ -93,7 +98,7 @@ def build_branch(
         conv, chain = ConvModule, nn.Sequential
     else:
         conv, chain = DyConvModule, DynamicBranch
-        shared["num_kernels"] = num_kernels
+        shared |= dict(num_kernels=num_kernels, coefficients=coefficients)
     return chain(
         *(
             conv(**{**shared, **layer}) if isinstance(layer, dict) else layer

@@ -79,7 +79,7 @@ class InvertedResidual(nn.Module):
         squeeze: Whether a squeeze-excite layer follows the spatial convolution.
         pad_layer: A layer in front of the spatial convolution, which pads as
             ``padding`` cannot.
-        **shared: ``norm_cfg`` and ``act_cfg`` of the convolutions.
+        **shared: ``norm_cfg``, ``act_cfg`` and ``coefficients`` of the convolutions.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from mmseg.models.backbones.resnet import BasicBlock, Bottleneck
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
+from mmseg_dynet.ops import DyConv2d, shared_predictor
 
 
 class _DynamicBlock:
@@ -22,6 +22,7 @@ class _DynamicBlock:
         inplanes: Input channels.
         planes: Width of the block; its output has ``planes * expansion`` channels.
         num_kernels: K, the fixed kernels per output channel (the paper's g_t).
+        coefficients: As in :class:`DyConv2d`.
         conv_cfg: Ignored; the host has built the shortcut from it.
         **kwargs: Those of the host's block.
     """
@@ -31,18 +32,15 @@ class _DynamicBlock:
         inplanes: int,
         planes: int,
         num_kernels: int = 6,
+        coefficients: dict | None = None,
         conv_cfg: dict | None = None,
         **kwargs,
     ) -> None:
-        dynamic = dict(type=DyConv2d, num_kernels=num_kernels, own_predictor=False)
+        dynamic = dict(num_kernels=num_kernels, coefficients=coefficients)
+        dynamic |= dict(type=DyConv2d, own_predictor=False)
         super().__init__(inplanes, planes, conv_cfg=dynamic, **kwargs)
         convs = [m for m in self.children() if isinstance(m, DyConv2d)]
-        self.predictor = CoefficientPredictor(
-            inplanes,
-            [conv.out_channels for conv in convs],
-            num_kernels,
-            hidden_channels=inplanes // 4,
-        )
+        self.predictor = shared_predictor(convs, hidden_channels=inplanes // 4)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, inplanes, H, W) to (B, planes * expansion, H', W')."""

@@ -23,7 +23,7 @@ class ShuffleUnit(nn.Module):
             depthwise.
         num_kernels: K, the fixed kernels per output channel of the right branch (the
             paper's g_t); None for static convolutions.
-        **shared: ``norm_cfg`` and ``act_cfg`` of the convolutions.
+        **shared: ``norm_cfg``, ``act_cfg`` and ``coefficients`` of the convolutions.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ProjectionUnit(nn.Module):
         dilation: Dilation of the spatial convolutions.
         num_kernels: K, the fixed kernels per output channel of the right branch (the
             paper's g_t); None for static convolutions. The left branch is static.
-        **shared: ``norm_cfg`` and ``act_cfg`` of the convolutions.
+        **shared: ``norm_cfg``, ``act_cfg`` and ``coefficients`` of the convolutions.
     """
 
     def __init__(

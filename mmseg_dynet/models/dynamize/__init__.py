@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mmseg_dynet.ops import CoefficientPredictor, DyConv2d, fuse_kernels
+from mmseg_dynet.ops import DyConv2d, fuse_kernels, shared_predictor
 
 from .rule import (
     CONTAINERS,
@@ -84,6 +84,7 @@ def dynamize(
     reduction: int | None = 4,
     from_static: bool = False,
     input_shape: Sequence[int] | None = None,
+    coefficients: Mapping | None = None,
 ) -> nn.Module:
     """Make convolutions of a network dynamic, in place, as the paper does in its own.
 
@@ -117,6 +118,8 @@ def dynamize(
             init_cfg of the model, or a state dict, fills the banks.
         input_shape: Of the model's input. None: (1, C, 512, 1024), or (1, C, 224, 224)
             if the model takes no other.
+        coefficients: How coefficients are predicted: the arguments of
+            :class:`mmseg_dynet.ops.CoefficientOptions`. None is the paper's way.
 
     Returns:
         ``model``, with the report as ``model.dynamization``.
@@ -160,19 +163,17 @@ def dynamize(
     layers, predictors = {}, []
     for name in chosen:
         conv = model.get_submodule(name)
-        layers[name] = DynamizedConv2d(conv, num_kernels, from_static, name in alone)
+        layers[name] = DynamizedConv2d(
+            conv, num_kernels, from_static, name in alone, coefficients
+        )
         _replace(model, name, layers[name])
         if name in alone:
             predictors.append(layers[name].predictor)
     for block, row in served.items():
         convs = [layers[name] for name in row]
         width = convs[0].in_channels
-        predictor = CoefficientPredictor(
-            width,
-            [conv.out_channels for conv in convs],
-            num_kernels,
-            reduction and max(1, width // reduction),
-        ).to(convs[0].weight)
+        hidden = reduction and max(1, width // reduction)
+        predictor = shared_predictor(convs, hidden).to(convs[0].weight)
         predictor.requires_grad_(any(conv.weight.requires_grad for conv in convs))
         prediction = BlockPrediction(predictor)
         for index, conv in enumerate(convs):
@@ -182,9 +183,9 @@ def dynamize(
             owner = convs[0].predictor  # a container would run it as one of its layers
         owner.predictor = predictor
         predictors.append(predictor)
-    if from_static:
+    if from_static and not predictors[0].options.static_kernel:
         for predictor in predictors:
-            predictor.predict_half()
+            predictor.predict_constant()
 
     # Each weight of a bank or a predictor is multiplied once per image.
     products = sum(layer.weight.numel() for layer in layers.values())

@@ -9,11 +9,12 @@ Shape legend: see :mod:`mmseg_dynet.ops.functional`.
 """
 
 import threading
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from mmseg_dynet.ops import CoefficientPredictor, DyConv2d, bank_around
+from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 from mmseg_dynet.ops.per_image import is_compiling
 
 
@@ -23,17 +24,22 @@ class DynamizedConv2d(DyConv2d):
     Args:
         conv: The convolution to take geometry, bias, dtype, device and mode from.
         num_kernels: K, the fixed kernels each output channel owns (the paper's g_t).
-        from_static: Whether coefficients of 1/2 fuse the bank to the kernel of
-            ``conv``, and to those of a static state dict that is loaded later. If
-            not, the bank is initialised as DyConv2d does it, and static weights are
-            refused.
+        from_static: Whether the bank is around the kernel of ``conv``, and around
+            those of a static state dict that is loaded later. If not, it is initialised
+            as DyConv2d does it, and static weights are refused.
         own_predictor: Whether the layer predicts from its own input.
+        coefficients: As in :class:`DyConv2d`.
     """
 
     from_static = False
 
     def __init__(
-        self, conv: nn.Conv2d, num_kernels: int, from_static: bool, own_predictor: bool
+        self,
+        conv: nn.Conv2d,
+        num_kernels: int,
+        from_static: bool,
+        own_predictor: bool,
+        coefficients: Mapping | None,
     ) -> None:
         with torch.device(conv.weight.device):
             super().__init__(
@@ -47,6 +53,7 @@ class DynamizedConv2d(DyConv2d):
                 bias=False,
                 num_kernels=num_kernels,
                 own_predictor=own_predictor,
+                coefficients=coefficients,
             )
         self.to(conv.weight.dtype)
         self.bias = conv.bias
@@ -54,7 +61,7 @@ class DynamizedConv2d(DyConv2d):
         self.train(conv.training)
         self.from_static = from_static
         if from_static:
-            self.weight.data.copy_(bank_around(conv.weight.data, num_kernels))
+            self.weight.data.copy_(self.bank_around(conv.weight.data))
 
     def init_weights(self) -> None:
         """Initialise as DyConv2d does, unless the bank holds a given kernel."""
@@ -70,8 +77,7 @@ class DynamizedConv2d(DyConv2d):
                     "convolution, and this one is dynamic: set from_static=True to "
                     "start from static weights, or give none"
                 )
-            bank = bank_around(kernel, self.num_kernels)
-            state_dict[f"{prefix}weight"] = bank
+            state_dict[f"{prefix}weight"] = self.bank_around(kernel)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
