@@ -108,11 +108,10 @@ class TemperatureHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Find the temperatures."""
+        modules = unwrapped_model(runner).modules()
+        predictors = [m for m in modules if isinstance(m, CoefficientPredictor)]
         self._temperatures = [
-            module.temperature
-            for module in unwrapped_model(runner).modules()
-            if isinstance(module, CoefficientPredictor)
-            and module.options.normaliser == "softmax"
+            p.temperature for p in predictors if p.options.normaliser == "softmax"
         ]
         if not self._temperatures:
             raise ValueError(

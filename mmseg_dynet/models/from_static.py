@@ -3,7 +3,7 @@
 Shape legend: see :mod:`mmseg_dynet.ops.functional`.
 
 A predictor whose last layer is zero gives every coefficient sigmoid(0) = 1/2, whatever
-the image. These coefficients fuse the bank
+the image (or 1 / K by softmax, and so on). These coefficients fuse the bank
 
     w_k = (2 / K) w + d_k,    sum_k d_k = 0
 
@@ -20,13 +20,8 @@ mean square of w in its output channel,
 
 At noise 1 this is the bank as DyConv2d initialises it, K kernels of 2 / sqrt(K) times
 the static deviation, given that it fuses to w; so the learning rates and weight decay
-of a dynamic network fit. A step of gradient descent moves the fused kernel by K / 4 of
-what it would move the static one: K kernels, each with half of the gradient, each
-counted by half.
-
-Other options of the predictor give other equal coefficients c in place of 1/2. With
-``static_kernel`` no noise is needed: kernel 0 is w, the others are zero, and random
-predictors give them different gradients.
+of a dynamic network fit. With ``static_kernel``, kernel 0 is w and the others are zero;
+they need no noise, since random predictors give them different gradients.
 """
 
 from collections.abc import Mapping
@@ -228,8 +223,7 @@ def _fill(
                 module.hidden and module.hidden.out_features,
                 module.options,
             )
-            if not module.options.static_kernel:
-                predictor.predict_constant()
+            predictor.predict_start()
             predictors |= {f"{name}.{n}": w for n, w in predictor.state_dict().items()}
     dynamic = network.state_dict() | predictors
     wanted = {

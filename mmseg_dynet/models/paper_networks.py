@@ -5,8 +5,10 @@ Accelerating Convolutional Neural Networks" (arXiv 2004.10694), and its FCN for
 Cityscapes.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from mmseg.models.backbones import ResNet
 from mmseg.models.decode_heads import FCNHead
@@ -23,24 +25,6 @@ from .backbones import (
 OUTPUT_STRIDE_8 = dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4), out_indices=(3,))
 
 
-class BackboneWithHead(nn.Module):
-    """The two parts that :func:`count_complexity` counts separately.
-
-    Args:
-        backbone: Maps images to a tuple of feature maps.
-        head: Maps that tuple to class scores.
-    """
-
-    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, 3, H, W) to class scores."""
-        return self.head(self.backbone(x))
-
-
 class ClassifierHead(nn.Sequential):
     """Layers behind the global average of the last feature map."""
 
@@ -49,18 +33,22 @@ class ClassifierHead(nn.Sequential):
         return super().forward(outs[-1].mean((2, 3)))
 
 
-def _classifier(backbone: nn.Module, channels: int) -> nn.Module:
-    return BackboneWithHead(backbone, ClassifierHead(nn.Linear(channels, 1000)))
+def _join(backbone: nn.Module, head: nn.Module) -> nn.Module:
+    """Name the two parts as :func:`count_complexity` counts them."""
+    return nn.Sequential(OrderedDict(backbone=backbone, head=head))
 
 
-def _mobilenet_v2(widen_factor: float) -> nn.Module:
-    """Build MobileNetV2: the host's with the 1x1 convolution that it leaves out."""
-    backbone = DyMobileNetV2(True, None, widen_factor, out_indices=(7,))
-    return _classifier(backbone, 1280)
+def _classifier(
+    network: type[nn.Module], channels: int, *options: float | None, last: int = 3
+) -> nn.Module:
+    """Build a backbone from its first options, and a linear layer on its last stage."""
+    backbone = network(*options, out_indices=(last,))
+    return _join(backbone, ClassifierHead(nn.Linear(channels, 1000)))
 
 
-def _dy_mobile(num_kernels: int | None) -> nn.Module:
-    return _classifier(DyMobileNetV2(False, num_kernels, out_indices=(7,)), 1280)
+# With the 1x1 convolution that the host's MobileNetV2 leaves out.
+_mobilenet_v2 = partial(_classifier, DyMobileNetV2, 1280, last=7)
+_dy_shuffle = partial(_classifier, DyShuffleNetV2, 1024)
 
 
 def _mobilenet_v3(arch: str, num_kernels: int | None) -> nn.Module:
@@ -69,24 +57,7 @@ def _mobilenet_v3(arch: str, num_kernels: int | None) -> nn.Module:
     head = ClassifierHead(
         nn.Linear(channels, hidden), nn.Hardswish(), nn.Linear(hidden, 1000)
     )
-    return BackboneWithHead(DyMobileNetV3(arch, num_kernels), head)
-
-
-def _shufflenet_v2() -> nn.Module:
-    return _classifier(ShuffleNetV2(out_indices=(3,)), 1024)
-
-
-def _dy_shuffle(widen_factor: float, num_kernels: int | None) -> nn.Module:
-    backbone = DyShuffleNetV2(widen_factor, num_kernels, out_indices=(3,))
-    return _classifier(backbone, 1024)
-
-
-def _resnet(depth: int, channels: int) -> nn.Module:
-    return _classifier(ResNet(depth, out_indices=(3,)), channels)
-
-
-def _dy_resnet(depth: int, channels: int, num_kernels: int | None) -> nn.Module:
-    return _classifier(DyResNet(depth, num_kernels, out_indices=(3,)), channels)
+    return _join(DyMobileNetV3(arch, num_kernels), head)
 
 
 def _fcn(backbone: nn.Module, in_channels: int, channels: int) -> nn.Module:
@@ -102,16 +73,11 @@ def _fcn(backbone: nn.Module, in_channels: int, channels: int) -> nn.Module:
         # Not used, but the host warns about its default.
         loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True),
     )
-    return BackboneWithHead(backbone, head)
-
-
-def _fcn_resnet50() -> nn.Module:
-    return _fcn(ResNet(50, **OUTPUT_STRIDE_8), in_channels=2048, channels=512)
+    return _join(backbone, head)
 
 
 def _fcn_dy_resnet50(channels: int, num_kernels: int | None) -> nn.Module:
-    backbone = DyResNet(50, num_kernels, **OUTPUT_STRIDE_8)
-    return _fcn(backbone, in_channels=1024, channels=channels)
+    return _fcn(DyResNet(50, num_kernels, **OUTPUT_STRIDE_8), 1024, channels)
 
 
 @dataclass(frozen=True)
@@ -129,12 +95,12 @@ class Network:
 
 
 NETWORKS = {
-    "MobileNetV2 (1.0)": Network(lambda _: _mobilenet_v2(1.0)),
-    "MobileNetV2 (0.75)": Network(lambda _: _mobilenet_v2(0.75)),
-    "MobileNetV2 (0.6)": Network(lambda _: _mobilenet_v2(0.6)),
-    "Dy-mobile (1.0)": Network(_dy_mobile),
-    "Fix-mobile (1.0)": Network(_dy_mobile),
-    "ShuffleNetV2 (1.0)": Network(lambda _: _shufflenet_v2()),
+    "MobileNetV2 (1.0)": Network(lambda _: _mobilenet_v2(True, None)),
+    "MobileNetV2 (0.75)": Network(lambda _: _mobilenet_v2(True, None, 0.75)),
+    "MobileNetV2 (0.6)": Network(lambda _: _mobilenet_v2(True, None, 0.6)),
+    "Dy-mobile (1.0)": Network(lambda k: _mobilenet_v2(False, k)),
+    "Fix-mobile (1.0)": Network(lambda k: _mobilenet_v2(False, k)),
+    "ShuffleNetV2 (1.0)": Network(lambda _: _classifier(ShuffleNetV2, 1024)),
     "Dy-shuffle (1.0)": Network(lambda k: _dy_shuffle(1.0, k)),
     "Dy-shuffle (1.5)": Network(lambda k: _dy_shuffle(1.5, k)),
     "Fix-shuffle (1.5)": Network(lambda k: _dy_shuffle(1.5, k)),
@@ -142,11 +108,13 @@ NETWORKS = {
     "MobileNetV3-Large": Network(lambda k: _mobilenet_v3("large", k)),
     "Dy-MobileNetV3-Small": Network(lambda k: _mobilenet_v3("small", k)),
     "Dy-MobileNetV3-Large": Network(lambda k: _mobilenet_v3("large", k)),
-    "ResNet18": Network(lambda _: _resnet(18, 512)),
-    "ResNet50": Network(lambda _: _resnet(50, 2048)),
-    "Dy-ResNet18": Network(lambda k: _dy_resnet(18, 256, k)),
-    "Dy-ResNet50": Network(lambda k: _dy_resnet(50, 1024, k)),
-    "FCN on ResNet50": Network(lambda _: _fcn_resnet50(), 768),
+    "ResNet18": Network(lambda _: _classifier(ResNet, 512, 18)),
+    "ResNet50": Network(lambda _: _classifier(ResNet, 2048, 50)),
+    "Dy-ResNet18": Network(lambda k: _classifier(DyResNet, 256, 18, k)),
+    "Dy-ResNet50": Network(lambda k: _classifier(DyResNet, 1024, 50, k)),
+    "FCN on ResNet50": Network(
+        lambda _: _fcn(ResNet(50, **OUTPUT_STRIDE_8), 2048, 512), 768
+    ),
     "FCN-256 on Dy-ResNet50": Network(lambda k: _fcn_dy_resnet50(256, k), 768),
     "FCN-512 on Dy-ResNet50": Network(lambda k: _fcn_dy_resnet50(512, k), 768),
 }

@@ -128,16 +128,14 @@ class DyConv2d(nn.Module):
     def bank_around(self, kernel: Tensor, noise: float = 1.0) -> Tensor:
         """Make a bank (O, K, C/G, kH, kW) that the start fuses to a given kernel.
 
-        With a static kernel, it is that one, whatever the coefficients. Otherwise see
-        :func:`bank_around`: the predictor is to start by ``predict_constant``.
+        The predictor is to start by ``predict_start``.
 
         Args:
             kernel: (O, C/G, kH, kW).
             noise: How much kernels differ, see :func:`bank_around`.
         """
         if self.options.static_kernel:
-            zeros = (0, self.num_kernels - 1)
-            return F.pad(kernel.float()[:, None], (*(0, 0) * 3, *zeros))
+            return F.pad(kernel.float()[:, None], (*[0] * 7, self.num_kernels - 1))
         start = self.options.start(self.num_kernels)
         return bank_around(kernel, self.num_kernels, noise, start)
 

@@ -11,10 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 L1_EPS = 1e-3  # KernelWarehouse's
-NORM_EPS = 1e-5
-# The allowed values of options, and the normalisers' functions of K logits.
 GRANULARITIES = ("channel", "kernel", "product")
-NORMALISERS = {
+NORMALISERS = {  # of K logits
     "sigmoid": torch.sigmoid,
     "softmax": lambda logits: logits.softmax(-1),
     "l1": lambda logits: logits / (logits.abs().sum(-1, keepdim=True) + L1_EPS),
@@ -33,7 +31,7 @@ class CoefficientOptions:
             K, as in CondConv and DY-Conv. "product": those of "kernel" times a sigmoid
             per output channel, as the kernel and filter attention of ODConv.
         normaliser: Of K logits z: "sigmoid"; "softmax" of z / temperature, as in
-            DY-Conv; "l1", z / (sum |z| + 0.001), which has signs, as in
+            DY-Conv; "l1", z / (sum of abs(z) + 0.001), which has signs, as in
             KernelWarehouse.
         temperature: Of the softmax, and then of ODConv's sigmoid too. It is a buffer,
             which :class:`mmseg_dynet.engine.TemperatureHook` lowers.
@@ -43,8 +41,9 @@ class CoefficientOptions:
             divided by its running standard deviation. These buffers follow the training
             images when a backward pass reaches the predictor, so no image is
             normalised by others of its batch, and a checkpoint that predicts anew sees
-            the same statistics. In distributed training each process has its own, and
-            the first one's are saved, unless ``broadcast_buffers`` is set.
+            the same statistics. In distributed training they follow the images of their
+            process; the first one's are saved, and used by all if the wrapper has
+            ``broadcast_buffers``.
         momentum: Weight of a batch in the running statistics.
 
     Raises:
@@ -59,12 +58,10 @@ class CoefficientOptions:
     momentum: float = 0.01
 
     def __post_init__(self) -> None:
-        for name, allowed in (
-            ("granularity", GRANULARITIES),
-            ("normaliser", NORMALISERS),
-        ):
-            if (value := getattr(self, name)) not in allowed:
-                raise ValueError(f"{name}={value!r} is not one of {', '.join(allowed)}")
+        allowed = dict(granularity=GRANULARITIES, normaliser=NORMALISERS)
+        for name, values in allowed.items():
+            if (value := getattr(self, name)) not in values:
+                raise ValueError(f"{name}={value!r} is not one of {', '.join(values)}")
         if self.temperature <= 0 or not 0 < self.momentum <= 1:
             raise ValueError(
                 "temperature must be above 0, and momentum above 0 and at most 1, got "
@@ -77,10 +74,7 @@ class CoefficientOptions:
         return options if isinstance(options, cls) else cls(**(options or {}))
 
     def start(self, num_kernels: int) -> float:
-        """What a new predictor predicts for each of K kernels, random weights aside.
-
-        For ``static_kernel``: for each kernel except the first.
-        """
+        """What a new predictor predicts for a kernel, its random weights aside."""
         predicted = num_kernels - self.static_kernel
         value = dict(sigmoid=0.5, softmax=1 / predicted, l1=1 / (predicted + L1_EPS))
         return value[self.normaliser] * (0.5 if self.granularity == "product" else 1)
@@ -126,9 +120,8 @@ class CoefficientPredictor(nn.Module):
         self.out_channels = tuple(out_channels)
         self.num_kernels = num_kernels
         self.options = options = CoefficientOptions.of(coefficients)
-        widths = [in_channels, num_kernels, *self.out_channels]
-        if hidden_channels is not None:
-            widths.append(hidden_channels)
+        hidden = in_channels if hidden_channels is None else hidden_channels
+        widths = [in_channels, num_kernels, hidden, *self.out_channels]
         if not self.out_channels or min(widths) < 1:
             raise ValueError(
                 "in_channels, num_kernels, hidden_channels and each of out_channels "
@@ -140,15 +133,14 @@ class CoefficientPredictor(nn.Module):
         if not self.num_predicted:
             raise ValueError("static_kernel=True needs num_kernels to be at least 2")
         self.hidden = (
-            None if hidden_channels is None else nn.Linear(in_channels, hidden_channels)
+            None if hidden_channels is None else nn.Linear(in_channels, hidden)
         )
-        per_channel = options.granularity == "channel"
-        rows = sum(self.out_channels) if per_channel else len(self.out_channels)
-        filters = sum(self.out_channels) if options.granularity == "product" else 0
+        channels, num_layers = sum(self.out_channels), len(self.out_channels)
+        rows = channels if options.granularity == "channel" else num_layers
+        filters = channels if options.granularity == "product" else 0
         self.widths = (rows * self.num_predicted, filters)
-        self.logits = nn.Linear(hidden_channels or in_channels, sum(self.widths))
-        if options.normaliser == "l1":  # equal coefficients, rather than random signs
-            nn.init.ones_(self.logits.bias[: self.widths[0]])
+        self.logits = nn.Linear(hidden, sum(self.widths))
+        self._offset_logits()
         if options.normaliser == "softmax":
             temperature = torch.tensor(float(options.temperature))
             self.register_buffer("temperature", temperature)
@@ -156,11 +148,20 @@ class CoefficientPredictor(nn.Module):
             self.register_buffer("running_mean", torch.zeros(in_channels))
             self.register_buffer("running_var", torch.ones(in_channels))
 
-    def predict_constant(self) -> None:
-        """Initialise so that each coefficient is the options' start for any image."""
+    def predict_start(self) -> None:
+        """Initialise so that each coefficient is the options' start for any image.
+
+        With a static kernel, whose network starts exactly in any case, do nothing:
+        equal coefficients would keep the other kernels, which are zero, equal.
+        """
+        if self.options.static_kernel:
+            return
         nn.init.zeros_(self.logits.weight)
         nn.init.zeros_(self.logits.bias)
-        if self.options.normaliser == "l1":
+        self._offset_logits()
+
+    def _offset_logits(self) -> None:
+        if self.options.normaliser == "l1":  # equal coefficients, not random signs
             nn.init.ones_(self.logits.bias[: self.widths[0]])
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -176,8 +177,7 @@ class CoefficientPredictor(nn.Module):
             )
         pooled = context = x.mean((2, 3))  # (B, C)
         if self.options.centred:
-            scale = (self.running_var + NORM_EPS).rsqrt()
-            context = (pooled - self.running_mean) * scale
+            context = (pooled - self.running_mean) * (self.running_var + 1e-5).rsqrt()
         if self.hidden is not None:
             context = F.relu(self.hidden(context))
         logits = self.logits(context)
@@ -190,7 +190,8 @@ class CoefficientPredictor(nn.Module):
         options = self.options
         if options.normaliser == "softmax":
             logits = logits / self.temperature
-        logits, filters = logits.split(self.widths, dim=1)
+        if options.granularity == "product":
+            logits, filters = logits.split(self.widths, dim=1)
         coeff = logits.unflatten(1, (-1, self.num_predicted))  # (B, sum(O) or L, K)
         coeff = NORMALISERS[options.normaliser](coeff)
         if options.granularity != "channel":

@@ -19,13 +19,18 @@ from mmseg_dynet.analysis.machine import describe_machine
 
 FOLDER = Path(__file__).parent
 DATASETS = {"labelmefacade": "labelmefacade-192x256", "camvid": "camvid-240x320"}
+# Of dynamic ResNet-18, one line of config each.
+VARIANTS = (
+    "one-kernel", "centred", "softmax", "per-kernel", "static-kernel", "predictor-lr"
+)  # fmt: skip
 ARMS = {  # network -> arm -> how the names of its configs begin
     "resnet18": {
         "control": "fix-r18-d16_fcn",
         "dynamic": "dy-r18-d16_fcn",
         "narrowed": "r18-w34-d16_fcn",
         "twin": "r18-d16_fcn",
-    },
+    }
+    | {name: f"dy-r18-d16_fcn-{name}" for name in VARIANTS},
     "ddrnet23": {
         "control": "ddrnet_23-slim",
         "dynamic": "dy-ddrnet_23",

@@ -156,6 +156,15 @@ def test_a_backbone_is_printed_for_each_network_that_it_may_be(run_tool):
     )
 
 
+def test_coefficients_may_be_predicted_in_another_way(run_tool):
+    torch.save(ResNet(18, base_channels=8).state_dict(), "resnet.pth")
+    printed = run_tool("model_converters/static2dynet.py", "resnet.pth", "out.pth",
+                       "--coefficients", "static_kernel=True")  # fmt: skip
+    assert "coefficients={'static_kernel': True}" in printed
+    bank = torch.load("out.pth")["state_dict"]["backbone.layer1.0.conv1.weight"]
+    assert bank[:, 0].any() and not bank[:, 1:].any()
+
+
 def test_weights_that_are_incomplete_are_named_and_nothing_is_written(
     run_tool, tmp_path
 ):

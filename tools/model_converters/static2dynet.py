@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import torch
+from mmengine.config import DictAction
 from prettytable import PrettyTable
 
 from mmseg_dynet.engine.checkpoint import load_from_file, weights_of
@@ -43,6 +44,13 @@ def parse_args() -> argparse.Namespace:
         help="how much the kernels differ (default: 1, as much as random ones)",
     )
     parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
+    parser.add_argument(
+        "--coefficients",
+        nargs="+",
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="how to predict them, such as static_kernel=True (default: as in DyNet)",
+    )
     return parser.parse_args()
 
 
@@ -73,7 +81,11 @@ def main() -> None:
     try:
         checkpoint = load_from_file(args.checkpoint, "cpu")
         conversion = to_dynamic(
-            weights_of(checkpoint), args.num_kernels, args.noise, args.seed
+            weights_of(checkpoint),
+            args.num_kernels,
+            args.noise,
+            args.seed,
+            args.coefficients,
         )
         meta = checkpoint.get("meta", {})
         content = dict(

@@ -16,7 +16,7 @@ from mmseg.models.utils import make_divisible
 from mmseg_dynet.models.blocks.inverted_residual import InvertedResidual
 from mmseg_dynet.models.validation import check_per_stage, check_positive
 
-from .base import BATCH_NORM, InitCfg, StagedBackbone
+from .base import BATCH_NORM, StagedBackbone
 
 RELU6 = dict(type="ReLU6")
 GROUP_CHANNELS = 6  # a group of the spatial convolution, in Dy-mobile
@@ -47,15 +47,13 @@ class DyMobileNetV2(StagedBackbone):
             stride 8 takes strides (1, 2, 2, 1, 1, 1, 1), dilations
             (1, 1, 1, 2, 2, 4, 4).
         out_indices: Stages whose outputs are returned, each in 0 .. 7.
-        frozen_stages: -1 freezes nothing; i freezes the stem and the first i stages.
-        norm_eval: Whether all batch norms stay in eval mode.
-        with_cp: Whether to recompute each block in the backward pass.
         norm_cfg: Norm of every convolution.
         act_cfg: Activation of every convolution that has one.
         in_channels: Channels of the images.
         coefficients: How coefficients are predicted: the arguments of
             :class:`mmseg_dynet.ops.CoefficientOptions`. None is the paper's way.
-        init_cfg: As in :class:`StagedBackbone`.
+        **kwargs: Those of :class:`StagedBackbone`: frozen_stages, norm_eval, with_cp
+            and init_cfg.
 
     Raises:
         ValueError: An option is out of its range.
@@ -75,14 +73,11 @@ class DyMobileNetV2(StagedBackbone):
         strides: Sequence[int] = (1, 2, 2, 2, 1, 2, 1),
         dilations: Sequence[int] = (1, 1, 1, 1, 1, 1, 1),
         out_indices: Sequence[int] = (1, 2, 4, 6),
-        frozen_stages: int = -1,
-        norm_eval: bool = False,
-        with_cp: bool = False,
         norm_cfg: dict = BATCH_NORM,
         act_cfg: dict = RELU6,
         in_channels: int = 3,
         coefficients: dict | None = None,
-        init_cfg: InitCfg = None,
+        **kwargs,
     ) -> None:
         settings = MobileNetV2.arch_settings  # (expansion, channels, blocks) a stage
         check_per_stage(len(settings), strides=strides, dilations=dilations)
@@ -121,6 +116,4 @@ class DyMobileNetV2(StagedBackbone):
         last_channels = make_divisible(1280 * max(widen_factor, 1), 8)
         stages.append(Sequential(ConvModule(channels, last_channels, 1, **shared)))
 
-        super().__init__(
-            stem, stages, out_indices, frozen_stages, norm_eval, with_cp, init_cfg
-        )
+        super().__init__(stem, stages, out_indices, **kwargs)

@@ -17,7 +17,7 @@ from mmseg.models.utils import make_divisible
 from mmseg_dynet.models.blocks.inverted_residual import InvertedResidual, padding_of
 from mmseg_dynet.models.validation import check_choice, check_per_stage, check_positive
 
-from .base import BATCH_NORM, InitCfg, StagedBackbone
+from .base import BATCH_NORM, StagedBackbone
 
 
 class DyMobileNetV3(StagedBackbone):
@@ -49,14 +49,12 @@ class DyMobileNetV3(StagedBackbone):
             trained in torchvision's or mmpretrain's MobileNetV3 need False: equal
             padding on all sides. Names of weights do not depend on it.
         out_indices: Stages whose outputs are returned. None means the last.
-        frozen_stages: -1 freezes nothing; i freezes the stem and the first i stages.
-        norm_eval: Whether all batch norms stay in eval mode.
-        with_cp: Whether to recompute each block in the backward pass.
         norm_cfg: Norm of every convolution.
         in_channels: Channels of the images.
         coefficients: How coefficients are predicted: the arguments of
             :class:`mmseg_dynet.ops.CoefficientOptions`. None is the paper's way.
-        init_cfg: As in :class:`StagedBackbone`.
+        **kwargs: Those of :class:`StagedBackbone`: frozen_stages, norm_eval, with_cp
+            and init_cfg.
 
     Raises:
         ValueError: An option is out of its range.
@@ -77,13 +75,10 @@ class DyMobileNetV3(StagedBackbone):
         dilations: Sequence[int] | None = None,
         same_padding: bool = True,
         out_indices: Sequence[int] | None = None,
-        frozen_stages: int = -1,
-        norm_eval: bool = False,
-        with_cp: bool = False,
         norm_cfg: dict = BATCH_NORM,
         in_channels: int = 3,
         coefficients: dict | None = None,
-        init_cfg: InitCfg = None,
+        **kwargs,
     ) -> None:
         check_choice("arch", arch, MobileNetV3.arch_settings)
         # A block is (kernel size, mid channels, out channels, squeeze-excite,
@@ -144,6 +139,4 @@ class DyMobileNetV3(StagedBackbone):
             stages.append(Sequential(*blocks))
         stages.append(Sequential(static(channels, 6 * channels, 1)))
 
-        super().__init__(
-            stem, stages, out_indices, frozen_stages, norm_eval, with_cp, init_cfg
-        )
+        super().__init__(stem, stages, out_indices, **kwargs)

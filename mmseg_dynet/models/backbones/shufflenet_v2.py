@@ -16,7 +16,7 @@ from torch import nn
 from mmseg_dynet.models.blocks import ProjectionUnit, ShuffleUnit
 from mmseg_dynet.models.validation import check_choice, check_per_stage, check_positive
 
-from .base import BATCH_NORM, InitCfg, StagedBackbone
+from .base import BATCH_NORM, StagedBackbone
 
 RELU = dict(type="ReLU")
 
@@ -45,13 +45,11 @@ class ShuffleNetV2(StagedBackbone):
             takes strides (2, 1, 1) and dilations (1, 2, 4), 16 takes (2, 2, 1) and
             (1, 1, 2).
         out_indices: Stages whose outputs are returned, each in 0 .. 3.
-        frozen_stages: -1 freezes nothing; i freezes the stem and the first i stages.
-        norm_eval: Whether all batch norms stay in eval mode.
-        with_cp: Whether to recompute each unit in the backward pass.
         norm_cfg: Norm of every convolution.
         act_cfg: Activation of every convolution that has one.
         in_channels: Channels of the images.
-        init_cfg: As in :class:`StagedBackbone`.
+        **kwargs: Those of :class:`StagedBackbone`: frozen_stages, norm_eval, with_cp
+            and init_cfg.
 
     Raises:
         ValueError: An option is out of its range.
@@ -82,13 +80,10 @@ class ShuffleNetV2(StagedBackbone):
         strides: Sequence[int] = (2, 2, 2),
         dilations: Sequence[int] = (1, 1, 1),
         out_indices: Sequence[int] = (0, 1, 2),
-        frozen_stages: int = -1,
-        norm_eval: bool = False,
-        with_cp: bool = False,
         norm_cfg: dict = BATCH_NORM,
         act_cfg: dict = RELU,
         in_channels: int = 3,
-        init_cfg: InitCfg = None,
+        **kwargs,
     ) -> None:
         check_choice("widen_factor", widen_factor, self.arch_settings)
         check_per_stage(len(self.num_units), strides=strides, dilations=dilations)
@@ -132,6 +127,4 @@ class ShuffleNetV2(StagedBackbone):
             channels, dilation_before = out_channels, dilation
         stages.append(Sequential(ConvModule(channels, last_channels, 1, **shared)))
 
-        super().__init__(
-            stem, stages, out_indices, frozen_stages, norm_eval, with_cp, init_cfg
-        )
+        super().__init__(stem, stages, out_indices, **kwargs)

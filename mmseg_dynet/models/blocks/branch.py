@@ -74,6 +74,12 @@ class DynamicBranch(nn.Sequential):
         return x
 
 
+def conv_args(in_channels: int, out_channels: int, kernel_size: int, **options) -> dict:
+    """Name the arguments of a ConvModule, for :func:`build_branch`."""
+    channels = dict(in_channels=in_channels, out_channels=out_channels)
+    return channels | dict(kernel_size=kernel_size) | options
+
+
 def build_branch(
     layers: Sequence[dict | nn.Module],
     num_kernels: int | None,

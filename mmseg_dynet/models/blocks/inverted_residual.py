@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from mmseg.models.utils import SELayer
 from torch import Tensor, nn
 
-from .branch import build_branch
+from .branch import build_branch, conv_args
 
 # MobileNetV3's, which is the host's default; but mmcv's own hard sigmoid warns when
 # built.
@@ -102,32 +102,14 @@ class InvertedResidual(nn.Module):
         super().__init__()
         layers = []
         if expand:
-            layers.append(
-                dict(in_channels=in_channels, out_channels=mid_channels, kernel_size=1)
-            )
+            layers.append(conv_args(in_channels, mid_channels, 1))
         if pad_layer is not None:
             layers.append(pad_layer)
-        layers.append(
-            dict(
-                in_channels=mid_channels,
-                out_channels=mid_channels,
-                kernel_size=kernel_size,
-                stride=stride,
-                padding=padding,
-                dilation=dilation,
-                groups=groups,
-            )
-        )
+        spatial = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+        layers.append(conv_args(mid_channels, mid_channels, kernel_size, **spatial))
         if squeeze:
             layers.append(SELayer(mid_channels, ratio=4, act_cfg=_SQUEEZE_ACTS))
-        layers.append(
-            dict(
-                in_channels=mid_channels,
-                out_channels=out_channels,
-                kernel_size=1,
-                act_cfg=None,
-            )
-        )
+        layers.append(conv_args(mid_channels, out_channels, 1, act_cfg=None))
         self.branch = build_branch(layers, num_kernels, **shared)
         self.shortcut = stride == 1 and in_channels == out_channels
 

@@ -42,6 +42,16 @@ class _DynamicBlock:
         convs = [m for m in self.children() if isinstance(m, DyConv2d)]
         self.predictor = shared_predictor(convs, hidden_channels=inplanes // 4)
 
+    def _residual(self, x: Tensor) -> Tensor:
+        coeffs = self.predictor(x)
+        out = x
+        for i, coeff in enumerate(coeffs, start=1):
+            conv, norm = getattr(self, f"conv{i}"), getattr(self, f"norm{i}")
+            out = norm(conv(out, coeff))
+            if i < len(coeffs):
+                out = self.relu(out)
+        return out.add_(x if self.downsample is None else self.downsample(x))
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, inplanes, H, W) to (B, planes * expansion, H', W')."""
         if self.with_cp and x.requires_grad:
@@ -56,21 +66,8 @@ class DyBasicBlock(_DynamicBlock, BasicBlock):
 
     last_norm = "norm2"
 
-    def _residual(self, x: Tensor) -> Tensor:
-        coeff1, coeff2 = self.predictor(x)
-        out = self.relu(self.norm1(self.conv1(x, coeff1)))
-        out = self.norm2(self.conv2(out, coeff2))
-        return out.add_(x if self.downsample is None else self.downsample(x))
-
 
 class DyBottleneck(_DynamicBlock, Bottleneck):
     """Bottleneck block whose 1x1, 3x3 and 1x1 convolutions are dynamic."""
 
     last_norm = "norm3"
-
-    def _residual(self, x: Tensor) -> Tensor:
-        coeff1, coeff2, coeff3 = self.predictor(x)
-        out = self.relu(self.norm1(self.conv1(x, coeff1)))
-        out = self.relu(self.norm2(self.conv2(out, coeff2)))
-        out = self.norm3(self.conv3(out, coeff3))
-        return out.add_(x if self.downsample is None else self.downsample(x))

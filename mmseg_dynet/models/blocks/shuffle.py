@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from packaging.version import Version
 from torch import Tensor, nn
 
-from .branch import build_branch
+from .branch import build_branch, conv_args
 
 NUM_BRANCHES = 2
 # Whether torch can differentiate its own operator, which keeps channels_last: from 2.6.
@@ -40,9 +40,9 @@ class ShuffleUnit(nn.Module):
         self.split_channels = (channels - right_channels, right_channels)
         self.right = build_branch(
             [
-                _pointwise(right_channels, right_channels),
+                conv_args(right_channels, right_channels, 1),
                 _spatial(right_channels, 1, dilation, groups),
-                _pointwise(right_channels, right_channels),
+                conv_args(right_channels, right_channels, 1),
             ],
             num_kernels,
             **shared,
@@ -83,16 +83,16 @@ class ProjectionUnit(nn.Module):
         self.left = build_branch(
             [
                 _spatial(in_channels, stride, dilation, in_channels),
-                _pointwise(in_channels, in_channels),
+                conv_args(in_channels, in_channels, 1),
             ],
             num_kernels=None,
             **shared,
         )
         self.right = build_branch(
             [
-                _pointwise(in_channels, mid_channels),
+                conv_args(in_channels, mid_channels, 1),
                 _spatial(mid_channels, stride, dilation, mid_channels),
-                _pointwise(mid_channels, out_channels - in_channels),
+                conv_args(mid_channels, out_channels - in_channels, 1),
             ],
             num_kernels,
             **shared,
@@ -103,23 +103,10 @@ class ProjectionUnit(nn.Module):
         return _join(self.left(x), self.right(x))
 
 
-def _pointwise(in_channels: int, out_channels: int) -> dict:
-    """Arguments of a 1x1 convolution."""
-    return dict(in_channels=in_channels, out_channels=out_channels, kernel_size=1)
-
-
 def _spatial(channels: int, stride: int, dilation: int, groups: int) -> dict:
     """Arguments of a grouped 3x3 convolution, which has no activation."""
-    return dict(
-        in_channels=channels,
-        out_channels=channels,
-        kernel_size=3,
-        stride=stride,
-        padding=dilation,
-        dilation=dilation,
-        groups=groups,
-        act_cfg=None,
-    )
+    options = dict(stride=stride, padding=dilation, dilation=dilation, groups=groups)
+    return conv_args(channels, channels, 3, act_cfg=None, **options)
 
 
 def _join(left: Tensor, right: Tensor) -> Tensor:

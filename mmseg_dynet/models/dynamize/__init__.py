@@ -160,15 +160,14 @@ def dynamize(
         if (dynamic := [name for name in row if name in chosen])
     }
     alone = [n for n in chosen if not any(n in row for row in served.values())]
-    layers, predictors = {}, []
+    layers = {}
     for name in chosen:
         conv = model.get_submodule(name)
         layers[name] = DynamizedConv2d(
             conv, num_kernels, from_static, name in alone, coefficients
         )
         _replace(model, name, layers[name])
-        if name in alone:
-            predictors.append(layers[name].predictor)
+    predictors = [layers[name].predictor for name in alone]
     for block, row in served.items():
         convs = [layers[name] for name in row]
         width = convs[0].in_channels
@@ -183,9 +182,9 @@ def dynamize(
             owner = convs[0].predictor  # a container would run it as one of its layers
         owner.predictor = predictor
         predictors.append(predictor)
-    if from_static and not predictors[0].options.static_kernel:
+    if from_static:
         for predictor in predictors:
-            predictor.predict_constant()
+            predictor.predict_start()
 
     # Each weight of a bank or a predictor is multiplied once per image.
     products = sum(layer.weight.numel() for layer in layers.values())
@@ -261,13 +260,14 @@ def build_dynamized(
             the module's ``init_cfg``. Static ones need ``from_static``.
         **options: Those of :func:`dynamize`.
     """
-    from mmengine.logging import print_log
+    from mmengine.logging import MMLogger
     from mmseg.registry import MODELS
 
     if pretrained is not None:
         module = {**module, "init_cfg": dict(type="Pretrained", checkpoint=pretrained)}
     model = dynamize(MODELS.build(module), **options)
-    print_log(str(model.dynamization), logger="current")
+    if MMLogger._instance_dict:  # a run has begun; tools that only count stay silent
+        MMLogger.get_current_instance().info(str(model.dynamization))
     return model
 
 

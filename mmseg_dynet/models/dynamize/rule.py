@@ -11,11 +11,11 @@ tensor is marked with the convolutions that it was computed from.
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
@@ -92,34 +92,23 @@ def run_once(model: nn.Module, input_shape: Sequence[int]) -> Trace:
         if name not in seen.pooled:
             out.convolutions = {name}
 
-    hooks = []
+    model = deepcopy(model).to("meta")
+    model.eval()
     for name, conv in convolutions(model).items():
-        hooks += [
-            conv.register_forward_pre_hook(lambda _, args, n=name: before(n, args[0])),
-            conv.register_forward_hook(lambda _, __, out, n=name: after(n, out)),
-        ]
-    weights = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    weights = {name: weight.detach().to("meta") for name, weight in weights.items()}
+        conv.register_forward_pre_hook(lambda _, args, n=name: before(n, args[0]))
+        conv.register_forward_hook(lambda _, __, out, n=name: after(n, out))
     dtype = next(model.parameters()).dtype
     x = torch.empty(tuple(input_shape), dtype=dtype, device="meta")
     counter = FlopCounterMode(display=False)
-    modes = [(module, module.training) for module in model.modules()]
     try:
-        for module, _ in modes:
-            module.training = False
         with torch.no_grad(), counter, _Marks():
-            results = functional_call(model, weights, (x,))
+            results = model(x)
     except Exception as error:
         raise ValueError(
             f"{type(model).__name__} does not run on a tensor {tuple(input_shape)} "
             f"({type(error).__name__}: {error}): give the input_shape that it takes, "
             "or dynamize the part of it that takes one tensor, such as its backbone"
         ) from error
-    finally:
-        for module, mode in modes:
-            module.training = mode
-        for hook in hooks:
-            hook.remove()
     ends = {id(tensor) for tensor in _tensors(results)}
     seen.classifier.update(name for i, (name, _) in outputs.items() if i in ends)
     seen.macs = counter.get_total_flops() // 2

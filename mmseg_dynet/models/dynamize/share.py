@@ -43,18 +43,11 @@ class DynamizedConv2d(DyConv2d):
     ) -> None:
         with torch.device(conv.weight.device):
             super().__init__(
-                conv.in_channels,
-                conv.out_channels,
-                conv.kernel_size,
-                conv.stride,
-                conv.padding,
-                conv.dilation,
-                conv.groups,
-                bias=False,
-                num_kernels=num_kernels,
-                own_predictor=own_predictor,
+                conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride,
+                conv.padding, conv.dilation, conv.groups, bias=False,
+                num_kernels=num_kernels, own_predictor=own_predictor,
                 coefficients=coefficients,
-            )
+            )  # fmt: skip
         self.to(conv.weight.dtype)
         self.bias = conv.bias
         self.weight.requires_grad_(conv.weight.requires_grad)
@@ -139,7 +132,3 @@ class Share(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Map the convolution's input (B, C, H, W) to its coefficients (B, O, K)."""
         return (self.prediction.take(self.index, x),)
-
-    def extra_repr(self) -> str:
-        """The place of the convolution in its block."""
-        return f"{self.index + 1} of {len(self.prediction.predictor.out_channels)}"
