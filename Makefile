@@ -21,7 +21,7 @@ PACKAGE_FILES := pyproject.toml setup.py mmseg_dynet/version.py $(CONSTRAINTS)
 
 # Pages with tables that cog writes, and where their code imports from.
 TABLES = $(shell grep -rl --include='*.md' '\[\[\[cog' README.md docs configs projects)
-COG := PYTHONPATH=projects/camvid_study:projects/paper_figures:tools/analysis_tools \
+COG := PYTHONPATH=benchmarks:projects/camvid_study:projects/paper_figures:tools/analysis_tools \
 	$(BIN)/cog
 
 .DEFAULT_GOAL := help

@@ -35,9 +35,8 @@ def read(folder: Path, key: str = "seed") -> dict[tuple[str, str], Runs]:
 
 def read_costs() -> dict[tuple[str, str], dict[str, dict]]:
     """What cost.py has measured, by network and data set, then by arm."""
-    path = RESULTS / "cost.json"
     costs = defaultdict(dict)
-    for cost in json.loads(path.read_text("utf-8"))["costs"] if path.exists() else []:
+    for cost in json.loads((RESULTS / "cost.json").read_text("utf-8"))["costs"]:
         costs[cost["network"], cost["dataset"]][cost["arm"]] = cost
     return costs
 
@@ -58,11 +57,10 @@ def arms_table(arms: Runs, costs: dict[str, dict]) -> str:
     """Every arm's cost and mIoU."""
     rows = [["arm", "GMACs", "ms", "seeds", "mIoU, whole images", "mIoU, windows"]]
     for arm, runs in arms.items():
-        cost = costs.get(arm)
         rows.append([
             arm,
-            f"{cost['macs'] / 1e9:.2f}" if cost else "",
-            f"{cost['ms']:.0f}" if cost else "",
+            f"{costs[arm]['macs'] / 1e9:.2f}",
+            f"{costs[arm]['ms']:.0f}",
             f"{len(runs)}",
             spread([run["mIoU"] for run in runs.values()]),
             spread([run["windows_mIoU"] for run in runs.values()]),
@@ -121,25 +119,20 @@ def plot(results: dict[tuple[str, str], Runs], costs: dict) -> None:
 
 
 def main() -> None:
-    """Write the tables, and the picture once there are costs."""
+    """Write the tables, and the picture once there are results."""
     sweeps, results, costs = read(RESULTS / "sweep", "lr"), read(RESULTS), read_costs()
     parts = []
     for key in sorted(sweeps | results):
-        parts.append(f"### {key[0]} on {key[1]}\n")
+        parts.append("### {} on {}\n".format(*key))
         if key in sweeps:
-            parts.append(
-                f"Tuning (500 iterations, one seed):\n\n{sweep_table(sweeps[key])}"
-            )
-        if key in results:
-            parts += [
-                arms_table(results[key], costs[key]),
-                differences_table(results[key]),
-            ]
+            parts += ["Tuning (500 iterations, one seed):\n", sweep_table(sweeps[key])]
+        if runs := results.get(key):
+            parts += [arms_table(runs, costs[key]), differences_table(runs)]
     readme = FOLDER / "README.md"
     head, rest = readme.read_text("utf-8").split(BEGIN)
     text = "\n".join([head + BEGIN, *parts, END + rest.split(END)[1]])
     readme.write_text(text, "utf-8")
-    if results and costs:
+    if results:
         plot(results, costs)
 
 

@@ -22,7 +22,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import DATASETS
 from rich.progress import track
-from torch import nn
+from torch import Tensor, nn
 
 from mmseg_dynet.analysis.machine import provenance
 from mmseg_dynet.apis import build_model
@@ -52,7 +52,10 @@ def correlate(model: nn.Module, samples: Iterable[dict], stage: int) -> np.ndarr
     correlation = ChannelCorrelation()
     for sample in samples:
         images = model.data_preprocessor(pseudo_collate([sample]))["inputs"]
-        correlation.update(model.backbone(images)[stage])
+        outputs = model.backbone(images)
+        if isinstance(outputs, Tensor):
+            outputs = (outputs,)
+        correlation.update(outputs[stage])
     return correlation.matrix()
 
 
