@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 from scipy.stats import t
+
+from mmseg_dynet.files import write_figure
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
@@ -98,9 +100,8 @@ def sweep_table(arms: Runs) -> str:
 def plot(results: dict[tuple[str, str], Runs], costs: dict) -> None:
     """Plot mIoU over cost; the bars are standard deviations."""
     datasets = sorted({dataset for _, dataset in results})
-    figure, axes = plt.subplots(
-        len(datasets), 2, figsize=(9, 4 * len(datasets)), squeeze=False, sharey="row"
-    )
+    figure = Figure(figsize=(9, 4 * len(datasets)), layout="constrained")
+    axes = figure.subplots(len(datasets), 2, squeeze=False, sharey="row")
     for row, dataset in zip(axes, datasets, strict=True):
         row[0].set(title=dataset, xlabel="GMACs per image", ylabel="mIoU, %")
         row[1].set(title=dataset, xlabel="ms per image, one thread")
@@ -113,9 +114,7 @@ def plot(results: dict[tuple[str, str], Runs], costs: dict) -> None:
                 for axis, x in zip(row, (cost["macs"] / 1e9, cost["ms"]), strict=True):
                     axis.errorbar(x, mean(scores), bar, fmt="o", capsize=3, label=label)
         row[0].legend(fontsize="small", title="network, arm (seeds)")
-    figure.tight_layout()
-    (FOLDER / "images").mkdir(exist_ok=True)
-    figure.savefig(FOLDER / "images" / "cost.png", dpi=120)
+    write_figure(FOLDER / "images/cost.png", figure)
 
 
 def main() -> None:
@@ -130,8 +129,8 @@ def main() -> None:
             parts += [arms_table(runs, costs[key]), differences_table(runs)]
     readme = FOLDER / "README.md"
     head, rest = readme.read_text("utf-8").split(BEGIN)
-    text = "\n".join([head + BEGIN, *parts, END + rest.split(END)[1]])
-    readme.write_text(text, "utf-8")
+    parts = [head + BEGIN, *parts, END + rest.split(END)[1]]
+    readme.write_text("\n".join(parts), "utf-8")
     if results:
         plot(results, costs)
 

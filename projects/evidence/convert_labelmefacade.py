@@ -49,13 +49,7 @@ def split_by_collection(names: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def to_labels(colours: np.ndarray) -> np.ndarray:
-    """Turn colours into labels.
-
-    Args:
-        colours: RGB, uint8, shape (H, W, 3).
-
-    Returns:
-        Labels, uint8, shape (H, W).
+    """Turn colours, RGB (H, W, 3), into labels (H, W); all are uint8.
 
     Raises:
         ValueError: A colour is not in the palette.
