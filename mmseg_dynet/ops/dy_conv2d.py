@@ -94,11 +94,10 @@ class DyConv2d(nn.Module):
         self.groups = groups
         self.num_kernels = num_kernels
         self.options = CoefficientOptions.of(coefficients)
-        self.weight = nn.Parameter(
-            torch.empty(
-                out_channels, num_kernels, in_channels // groups, *self.kernel_size
-            )
+        self.bank_shape = torch.Size(
+            (out_channels, num_kernels, in_channels // groups, *self.kernel_size)
         )
+        self.weight = nn.Parameter(torch.empty(self.bank_shape))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self.predictor = shared_predictor([self]) if own_predictor else None
         self.init_weights()
@@ -154,7 +153,7 @@ class DyConv2d(nn.Module):
                     "own_predictor=True"
                 )
             (coeff,) = self.predictor(x)
-        if fuses_feature_maps():
+        if fuses_feature_maps(x, coeff, self.bank_shape, self.stride):
             return self.fuse_feature_maps(x, coeff)
         return self.convolve(x, self.fuse(coeff))
 

@@ -15,6 +15,7 @@ from mmseg_dynet.ops import (
     dynamic_conv2d_reference,
     fuse_kernels,
 )
+from mmseg_dynet.ops.per_image import maps_are_small
 
 FAST = (dynamic_conv2d, dynamic_conv2d_feature_fusion)
 GROUPS = (1, 2, 4)  # 4 of 4 channels: depthwise
@@ -81,6 +82,37 @@ def test_value_and_gradient_equal_the_reference(
     torch.testing.assert_close(outs[0], outs[1])
     for got, expected in zip(*grads, strict=True):
         torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "size", "stride", "padding", "dilation"),
+    [
+        ((3, 3), (2, 2), 1, 1, 1),
+        ((3, 3), (4, 3), 2, 1, 1),
+        ((1, 3), (2, 3), (1, 2), (0, 1), (2, 1)),
+        ((3, 3), (1, 2), 1, 2, 2),
+        ((1, 1), (2, 1), 1, 0, 1),
+        ((1, 1), (3, 4), 2, 1, 1),
+    ],
+)
+@pytest.mark.parametrize("memory_format", (torch.contiguous_format,
+                                           torch.channels_last))  # fmt: skip
+def test_small_feature_maps_are_products_with_the_same_value_and_gradient(
+    kernel, size, stride, padding, dilation, memory_format
+):
+    inputs = make_case(batch=3, channels=48, num_kernels=2, kernel=kernel, size=size)
+    x, weight, coeff, bias = inputs
+    assert maps_are_small(x, weight.shape, stride)
+    weight = weight.flatten(0, 1).to(memory_format=memory_format)
+    weight = weight.unflatten(0, inputs[1].shape[:2])
+    inputs = x.to(memory_format=memory_format), weight, coeff, bias
+    outs, grads = [], []
+    for function in (dynamic_conv2d_feature_fusion, dynamic_conv2d_reference):
+        leaves = [t.detach().requires_grad_() for t in inputs]
+        outs.append(function(*leaves, stride, padding, dilation))
+        grads.append(torch.autograd.grad(outs[-1].square().sum(), leaves))
+    torch.testing.assert_close(*outs)
+    torch.testing.assert_close(*grads)
 
 
 @pytest.mark.parametrize("function", (*FAST, dynamic_conv2d_reference))

@@ -14,7 +14,7 @@ from mmseg_dynet.ops import (
     dynamic_conv2d_feature_fusion,
     force_implementation,
 )
-from mmseg_dynet.ops.per_image import choose
+from mmseg_dynet.ops.per_image import choose, fuses_feature_maps
 
 WAYS = ("grouped", "loop", "matmul")
 FORMATS = (torch.contiguous_format, torch.channels_last)
@@ -156,6 +156,51 @@ def test_the_rule():
     assert rule(3, 4, 3, memory_format=last) == "loop"
     assert rule(3, 4, 3, groups=2, memory_format=last) == "loop"
     assert rule(0, 4, 3) == rule(0, 4, 1) == "grouped"
+
+
+def test_the_rule_fuses_small_feature_maps_of_large_batches_in_training():
+    def rule(batch, side, *, channels=256, kernel=3, stride=1, training=True):
+        x = torch.empty(batch, channels, side, side, device="meta")
+        coeff = torch.empty(batch, channels, 6, requires_grad=training)
+        bank = torch.Size((channels, 6, channels, kernel, kernel))
+        return fuses_feature_maps(x, coeff, bank, stride)
+
+    # Kernels of 2304 values, against K = 6 maps.
+    assert rule(64, 2)
+    assert rule(64, 8, stride=(2, 2))
+    assert rule(8, 9)  # 486 values; kernels of 2^22.2 values
+    assert not rule(8, 10)  # 600 values
+    assert not rule(7, 2)
+    assert not rule(64, 2, training=False)
+    assert not rule(64, 2, channels=64)
+    assert not rule(64, 4, kernel=1)
+
+
+def bytes_kept(layer, x):
+    """Memory of what autograd keeps for the backward pass, parameters left out."""
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        out = layer(x)
+    assert out.requires_grad
+    for parameter in layer.parameters():
+        kept.pop(parameter.untyped_storage()._cdata, None)
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+def test_small_feature_maps_keep_no_kernels_for_the_backward_pass():
+    with torch.device("meta"):
+        layer, x = DyConv2d(256, 256, 3, padding=1), torch.empty(64, 256, 2, 2)
+    kept = bytes_kept(layer, x)
+    with force_implementation("loop"):
+        kernels = bytes_kept(layer, x)
+    assert kernels > 4 * 64 * 256 * 2304
+    assert kept < kernels / 20
 
 
 def test_a_forced_implementation_is_used_until_the_block_ends():
