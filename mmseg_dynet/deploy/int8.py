@@ -41,6 +41,7 @@ class Int8DyConv2d(DyConv2d):
                 bias=False,
                 num_kernels=conv.num_kernels,
                 own_predictor=False,
+                coefficients=conv.options,
             )
         del self.weight
         self.bias, self.predictor = conv.bias, conv.predictor

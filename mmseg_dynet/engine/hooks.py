@@ -97,13 +97,10 @@ class TemperatureHook(Hook):
         end: The last temperature.
 
     Raises:
-        ValueError: ``iterations`` is below 1. When training begins: no predictor of the
-            model has ``coefficients=dict(normaliser="softmax")``.
+        ValueError: When training begins: no coefficient of the model has a temperature.
     """
 
     def __init__(self, iterations: int, start: float = 30.0, end: float = 1.0) -> None:
-        if iterations < 1:
-            raise ValueError(f"iterations={iterations} must be at least 1")
         self.iterations, self.start, self.end = iterations, start, end
 
     def before_train(self, runner: Runner) -> None:

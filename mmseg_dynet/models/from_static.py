@@ -216,13 +216,11 @@ def _fill(
         if isinstance(module, DyConv2d):
             banks[f"{name}.weight"] = module
         elif isinstance(module, CoefficientPredictor):
-            predictor = CoefficientPredictor(
-                module.in_channels,
-                module.out_channels,
-                module.num_kernels,
-                module.hidden and module.hidden.out_features,
+            hidden = module.hidden and module.hidden.out_features
+            predictor = CoefficientPredictor(  # not on "meta"
+                module.in_channels, module.out_channels, module.num_kernels, hidden,
                 module.options,
-            )
+            )  # fmt: skip
             predictor.predict_start()
             predictors |= {f"{name}.{n}": w for n, w in predictor.state_dict().items()}
     dynamic = network.state_dict() | predictors

@@ -5,7 +5,6 @@ Depends on torch only.
 
 from .dy_conv2d import DyConv2d, shared_predictor
 from .functional import (
-    bank_around,
     dynamic_conv2d,
     dynamic_conv2d_feature_fusion,
     dynamic_conv2d_reference,
@@ -19,7 +18,6 @@ __all__ = [
     "CoefficientOptions",
     "CoefficientPredictor",
     "DyConv2d",
-    "bank_around",
     "conv2d_per_image",
     "dynamic_conv2d",
     "dynamic_conv2d_feature_fusion",

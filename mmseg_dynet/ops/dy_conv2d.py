@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
-from .functional import bank_around, dynamic_conv2d_feature_fusion, fuse_kernels
+from .functional import dynamic_conv2d_feature_fusion, fuse_kernels
 from .per_image import IntOrPair, conv2d_per_image, fuses_feature_maps
 from .predictor import CoefficientOptions, CoefficientPredictor
 
@@ -125,18 +125,24 @@ class DyConv2d(nn.Module):
                 self.bias.zero_()
 
     def bank_around(self, kernel: Tensor, noise: float = 1.0) -> Tensor:
-        """Make a bank (O, K, C/G, kH, kW) that the start fuses to a given kernel.
+        """Make a random bank (O, K, C/G, kH, kW) that the start fuses to a kernel.
 
-        The predictor is to start by ``predict_start``.
+        :mod:`mmseg_dynet.models.from_static` says why its kernels differ, and by how
+        much. The predictor is to start by ``predict_start``.
 
         Args:
-            kernel: (O, C/G, kH, kW).
-            noise: How much kernels differ, see :func:`bank_around`.
+            kernel: w, (O, C/G, kH, kW).
+            noise: 1 for the variance of an initialised bank, 0 for K equal kernels. A
+                static kernel has none.
         """
+        kernel, num_kernels = kernel.float().unsqueeze(1), self.num_kernels
         if self.options.static_kernel:
-            return F.pad(kernel.float()[:, None], (*[0] * 7, self.num_kernels - 1))
-        start = self.options.start(self.num_kernels)
-        return bank_around(kernel, self.num_kernels, noise, start)
+            return F.pad(kernel, (*[0] * 7, num_kernels - 1))
+        z = torch.randn_like(kernel.expand(-1, num_kernels, -1, -1, -1))
+        z = z - z.mean(1, keepdim=True)
+        size = kernel.square().mean((2, 3, 4), keepdim=True).sqrt()  # (O, 1, 1, 1, 1)
+        bank = kernel / num_kernels + noise / math.sqrt(num_kernels) * size * z
+        return bank / self.options.start(num_kernels)
 
     def forward(self, x: Tensor, coeff: Tensor | None = None) -> Tensor:
         """Convolve x (B, C, H, W) to (B, O, H', W') with coefficients (B, O, K).

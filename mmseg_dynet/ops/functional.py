@@ -25,8 +25,6 @@ Source: "DyNet: Dynamic Convolution for Accelerating Convolutional Neural Networ
 arXiv 2004.10694, section 3.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -70,27 +68,6 @@ def _fuse_contiguous(weight: Tensor, coeff: Tensor) -> Tensor:
     # (O, B, K) @ (O, K, C/G*kH*kW) -> (O, B, C/G*kH*kW)
     fused = torch.bmm(coeff.transpose(0, 1), weight.flatten(2))
     return fused.transpose(0, 1).unflatten(2, weight.shape[2:])
-
-
-def bank_around(
-    kernel: Tensor, num_kernels: int, noise: float = 1.0, start: float = 0.5
-) -> Tensor:
-    """Make a random bank (O, K, C/G, kH, kW) that equal coefficients fuse to a kernel.
-
-    :mod:`mmseg_dynet.models.from_static` says why its kernels differ, and by how much.
-
-    Args:
-        kernel: w, (O, C/G, kH, kW).
-        num_kernels: K.
-        noise: 1 for the variance of a bank of :class:`~mmseg_dynet.ops.DyConv2d`, 0 for
-            K equal kernels.
-        start: The coefficient.
-    """
-    kernel = kernel.float().unsqueeze(1)
-    z = torch.randn_like(kernel.expand(-1, num_kernels, -1, -1, -1))
-    z = z - z.mean(1, keepdim=True)
-    size = kernel.square().mean((2, 3, 4), keepdim=True).sqrt()  # (O, 1, 1, 1, 1)
-    return (kernel / num_kernels + noise / math.sqrt(num_kernels) * size * z) / start
 
 
 def dynamic_conv2d(

@@ -91,10 +91,13 @@ def test_misuse_ends_in_an_error():
         Int8Linear(nn.Linear(5, 7))(torch.rand(1, 5).double())
 
 
+ODCONV = dict(granularity="product", normaliser="softmax", static_kernel=True)
+
+
 @pytest.mark.parametrize(
     "build",
-    (lambda: DyResNet(18), DyMobileNetV2),
-    ids=("resnet", "mobile"),
+    (lambda: DyResNet(18), DyMobileNetV2, lambda: DyResNet(18, coefficients=ODCONV)),
+    ids=("resnet", "mobile", "options"),
 )
 def test_optimized_networks_compute_the_same(build, draw_norms):
     network = build().eval()

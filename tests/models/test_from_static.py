@@ -13,7 +13,7 @@ from torch import nn
 
 from mmseg_dynet.models import DyMobileNetV2, DyMobileNetV3, DyResNet
 from mmseg_dynet.models.from_static import to_dynamic
-from mmseg_dynet.ops import CoefficientPredictor, DyConv2d, bank_around
+from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
 NETWORKS = dict(
     DyMobileNetV2=DyMobileNetV2, DyMobileNetV3=DyMobileNetV3, DyResNet=DyResNet
@@ -153,15 +153,16 @@ def test_torchvisions_layout_is_the_order_of_openmmlabs(network, mark, source):
 def test_the_bank_fuses_to_the_kernel_and_has_the_usual_deviation():
     torch.manual_seed(0)
     kernel = torch.randn(64, 32, 3, 3) * torch.linspace(0.1, 1, 64).view(-1, 1, 1, 1)
-    bank = bank_around(kernel, 6, noise=1)
+    conv = DyConv2d(32, 64, 3)
+    bank = conv.bank_around(kernel)
     torch.testing.assert_close(bank.sum(1) / 2, kernel)
     # DyConv2d initialises kernels with 2 / sqrt(K) times the static deviation.
     expected = 2 / 6**0.5 * kernel.std((1, 2, 3))
     torch.testing.assert_close(bank.std((1, 2, 3, 4)), expected, rtol=0.1, atol=0)
     equal = kernel[:, None].expand(-1, 6, -1, -1, -1)
-    torch.testing.assert_close(bank_around(kernel, 6, noise=0), equal * (2 / 6))
-    torch.testing.assert_close(bank_around(kernel, 6, 0, start=1 / 6), equal)
-    torch.testing.assert_close(bank_around(kernel, 1, noise=1)[:, 0], 2 * kernel)
+    torch.testing.assert_close(conv.bank_around(kernel, noise=0), equal * (2 / 6))
+    one = DyConv2d(32, 64, 3, num_kernels=1)
+    torch.testing.assert_close(one.bank_around(kernel)[:, 0], 2 * kernel)
 
 
 def test_predictors_start_at_one_half():
