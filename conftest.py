@@ -23,6 +23,8 @@ collect_ignore = ["tests/deploy/test_export.py"] if OLD_TORCH else []
 
 # Tests are small, and run in as many processes as there are cores.
 torch.set_num_threads(1)
+# A GPU would round the factors of convolutions to ten bits.
+torch.backends.cudnn.allow_tf32 = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,6 +36,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(too_old)
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(no_gpu)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for a ``device`` on the CPU and on a GPU.
+
+    If it also asks for an ``autocast_type``, then with each that the device has.
+    """
+    gpu = pytest.mark.gpu
+    if "autocast_type" in metafunc.fixturenames:
+        cases = [
+            ("cpu", torch.bfloat16),
+            pytest.param("cuda", torch.bfloat16, marks=gpu),
+            pytest.param("cuda", torch.float16, marks=gpu),
+        ]
+        metafunc.parametrize(("device", "autocast_type"), cases)
+    elif "device" in metafunc.fixturenames:
+        metafunc.parametrize("device", ["cpu", pytest.param("cuda", marks=gpu)])
 
 
 @pytest.fixture(autouse=True)

@@ -67,21 +67,21 @@ def test_fused_kernel_is_the_weighted_sum_of_the_bank():
 @pytest.mark.parametrize("function", FAST)
 @geometries
 def test_value_and_gradient_equal_the_reference(
-    function, batch, kernel, stride, padding, dilation, groups
+    function, batch, kernel, stride, padding, dilation, groups, device
 ):
     inputs = make_case(batch=batch, kernel=kernel, groups=groups)
     geometry = (stride, padding, dilation, groups)
     outs, grads = [], []
-    for f in (function, dynamic_conv2d_reference):
-        leaves = [t.clone().requires_grad_() for t in inputs]
+    for f, where in ((function, device), (dynamic_conv2d_reference, "cpu")):
+        leaves = [t.to(where, copy=True).requires_grad_() for t in inputs]
         out = f(*leaves, *geometry)
-        outs.append(out)
+        outs.append(out.cpu())
         # A fixed, uneven weighting, so that no gradient is trivially constant.
-        weighting = torch.linspace(-1, 1, out.numel(), dtype=out.dtype)
-        grads.append(torch.autograd.grad((out.flatten() * weighting).sum(), leaves))
-    torch.testing.assert_close(outs[0], outs[1])
-    for got, expected in zip(*grads, strict=True):
-        torch.testing.assert_close(got, expected)
+        weighting = torch.linspace(-1, 1, out.numel()).to(out)
+        gradients = torch.autograd.grad((out.flatten() * weighting).sum(), leaves)
+        grads.append([gradient.cpu() for gradient in gradients])
+    torch.testing.assert_close(*outs)
+    torch.testing.assert_close(*grads)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_value_and_gradient_equal_the_reference(
 @pytest.mark.parametrize("memory_format", (torch.contiguous_format,
                                            torch.channels_last))  # fmt: skip
 def test_small_feature_maps_are_products_with_the_same_value_and_gradient(
-    kernel, size, stride, padding, dilation, memory_format
+    kernel, size, stride, padding, dilation, memory_format, device
 ):
     inputs = make_case(batch=3, channels=48, num_kernels=2, kernel=kernel, size=size)
     x, weight, coeff, bias = inputs
@@ -107,10 +107,14 @@ def test_small_feature_maps_are_products_with_the_same_value_and_gradient(
     weight = weight.unflatten(0, inputs[1].shape[:2])
     inputs = x.to(memory_format=memory_format), weight, coeff, bias
     outs, grads = [], []
-    for function in (dynamic_conv2d_feature_fusion, dynamic_conv2d_reference):
-        leaves = [t.detach().requires_grad_() for t in inputs]
-        outs.append(function(*leaves, stride, padding, dilation))
-        grads.append(torch.autograd.grad(outs[-1].square().sum(), leaves))
+    for function, where in (
+        (dynamic_conv2d_feature_fusion, device),
+        (dynamic_conv2d_reference, "cpu"),
+    ):
+        leaves = [t.to(where, copy=True).requires_grad_() for t in inputs]
+        outs.append(function(*leaves, stride, padding, dilation).cpu())
+        gradients = torch.autograd.grad(outs[-1].square().sum(), leaves)
+        grads.append([gradient.cpu() for gradient in gradients])
     torch.testing.assert_close(*outs)
     torch.testing.assert_close(*grads)
 
@@ -155,15 +159,18 @@ def test_channels_last(function, batch):
 
 
 @pytest.mark.parametrize("function", FAST)
-@pytest.mark.parametrize("batch", (1, 3))
-def test_bf16_autocast(function, batch):
-    x, weight, coeff, bias = make_case(batch=batch, dtype=torch.float32)
-    expected = dynamic_conv2d_reference(x, weight, coeff, bias, padding=1)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        got = function(x, weight, coeff, bias, padding=1)
-    assert got.dtype == torch.bfloat16
+@pytest.mark.parametrize(
+    ("batch", "size"),
+    [(1, (6, 7)), (3, (6, 7)), (3, (1, 1))],  # the last: a product
+)
+def test_autocast(function, batch, size, device, autocast_type):
+    case = make_case(batch=batch, size=size, num_kernels=2, dtype=torch.float32)
+    expected = dynamic_conv2d_reference(*case, padding=1)
+    with torch.autocast(device, autocast_type):
+        got = function(*(tensor.to(device) for tensor in case), padding=1)
+    assert got.dtype == autocast_type
     # bf16 keeps 8 bits; outputs are sums of 36 products of magnitude about 1.
-    torch.testing.assert_close(got.float(), expected, rtol=0.02, atol=0.1)
+    torch.testing.assert_close(got.float().cpu(), expected, rtol=0.02, atol=0.1)
 
 
 @pytest.mark.parametrize("function", (*FAST, dynamic_conv2d_reference))

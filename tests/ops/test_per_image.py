@@ -50,9 +50,9 @@ def one_by_one(x, kernels, bias, *geometry):
 @pytest.mark.parametrize(("kernel", "stride", "padding", "dilation", "groups"),
                          GEOMETRIES)  # fmt: skip
 def test_value_and_gradient_equal_one_convolution_per_image(
-    name, memory_format, batch, kernel, stride, padding, dilation, groups
+    name, memory_format, batch, kernel, stride, padding, dilation, groups, device
 ):
-    x, kernels, bias = make_case(batch, kernel, groups)
+    x, kernels, bias = (t.to(device) for t in make_case(batch, kernel, groups))
     x = x.to(memory_format=memory_format)
     geometry = (stride, padding, dilation, groups)
     for inputs in ((x, kernels, bias), (x, kernels)):
@@ -61,7 +61,7 @@ def test_value_and_gradient_equal_one_convolution_per_image(
             leaves = [t.detach().requires_grad_() for t in inputs]
             with force_implementation(name):
                 out = function(*leaves, *[None] * (3 - len(leaves)), *geometry)
-            weighting = torch.linspace(-1, 1, out.numel(), dtype=out.dtype)
+            weighting = torch.linspace(-1, 1, out.numel()).to(out)
             outs.append(out)
             grads.append(torch.autograd.grad((out.flatten() * weighting).sum(), leaves))
         torch.testing.assert_close(*outs)
@@ -80,13 +80,14 @@ def test_channels_last_is_kept(name, batch, kernel):
 
 
 @pytest.mark.parametrize("name", WAYS)
-def test_bf16_autocast(name):
-    x, kernels, bias = make_case(dtype=torch.float32)
-    expected = one_by_one(x, kernels, bias)
-    with torch.autocast("cpu", torch.bfloat16), force_implementation(name):
+def test_autocast(name, device, autocast_type):
+    case = make_case(dtype=torch.float32)
+    expected = one_by_one(*case)
+    x, kernels, bias = (t.to(device) for t in case)
+    with torch.autocast(device, autocast_type), force_implementation(name):
         out = conv2d_per_image(x, kernels, bias)
-    assert out.dtype == torch.bfloat16
-    torch.testing.assert_close(out.float(), expected, rtol=0.02, atol=0.1)
+    assert out.dtype == autocast_type
+    torch.testing.assert_close(out.float().cpu(), expected, rtol=0.02, atol=0.1)
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -108,10 +109,10 @@ def test_transforms_of_torch_func_equal_autograd(name, memory_format, kernel):
 
 
 @pytest.mark.recent_torch
-def test_compiled_gradients_equal_eager_ones():
+def test_compiled_gradients_equal_eager_ones(device):
     torch.manual_seed(0)
-    layer = DyConv2d(4, 6, 1).to(memory_format=torch.channels_last)
-    x = torch.randn(3, 4, 8, 8).to(memory_format=torch.channels_last)
+    layer = DyConv2d(4, 6, 1).to(device, memory_format=torch.channels_last)
+    x = torch.randn(3, 4, 8, 8).to(device, memory_format=torch.channels_last)
     torch.compiler.reset()
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
     got, expected = (
