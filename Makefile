@@ -96,7 +96,7 @@ $(VENV)/.env: $(VENV)/.python $(PACKAGE_FILES)
 	touch $@
 
 $(VENV)/.test: $(VENV)/.python $(PACKAGE_FILES)
-	$(INSTALL) --editable '.[onedl,deploy,test]'
+	$(INSTALL) --editable '.[onedl,deploy,openvino,test]'
 	$(INSTALL) --no-deps $(ORACLES)
 	touch $@
 

@@ -109,6 +109,19 @@ def onnxruntime_call(
     return lambda: session.run(None, feed)
 
 
+def openvino_call(path: Path, x: Tensor, num_threads: int) -> Callable[[], object]:
+    """Make a call without arguments that runs a file in OpenVINO, in float32 on a CPU.
+
+    Arguments are those of :func:`onnxruntime_call`; the file is OpenVINO's or ONNX.
+    """
+    from openvino import Core  # of the "openvino" extra
+
+    # By default it convolves in bfloat16, where the CPU can.
+    options = dict(INFERENCE_PRECISION_HINT="f32", INFERENCE_NUM_THREADS=num_threads)
+    request = Core().compile_model(path, "CPU", options).create_infer_request()
+    return lambda: request.infer([x.numpy()])
+
+
 def training_call(
     model: nn.Module, x: Tensor, num_classes: int, autocast: torch.dtype | None = None
 ) -> Callable[[], None]:

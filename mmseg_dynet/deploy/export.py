@@ -1,4 +1,4 @@
-"""Export whole segmentors to ONNX and to ``torch.export``, and compare them.
+"""Export whole segmentors to ONNX, OpenVINO and ``torch.export``, and run the files.
 
 An exported file maps images as they are to logits of their size; it needs neither this
 package nor the host. Batch norms are folded, auxiliary heads left out. An image is
@@ -6,6 +6,8 @@ taken whole, also where the segmentor's ``test_cfg`` has windows.
 
     input   images  (B, C, H, W), uint8; RGB, or for C other than 3 as the host reads it
     output  logits  (B, N, H, W), float32
+
+Any other network is exported as it is, from float32 images to its one output.
 
 In ONNX the number of groups of a convolution is a constant, so one with B * G groups
 fixes B. Where B may vary, a dynamic network runs in a loop over the images, for each of
@@ -17,11 +19,12 @@ Legend: B images, C channels, N logits per pixel, H and W pixels.
 import json
 import operator
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from inspect import signature
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
@@ -60,10 +63,10 @@ def export_onnx(
     dynamic_shape: bool = False,
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a segmentor to an ONNX file.
+    """Write a network to an ONNX file.
 
     Args:
-        model: A segmentor of MMSegmentation. It is left as it is.
+        model: A segmentor of MMSegmentation, or another network. It is left as it is.
         shape: (C, H, W) of the images.
         path: The file to write, for graph and weights (less than 2 GB). Its folder
             exists.
@@ -74,29 +77,34 @@ def export_onnx(
     Raises:
         ValueError: The network does not run on images of this shape.
     """
-    # Depends on onnxscript, of the "deploy" extra; export_program works without.
-    import onnx_ir
-    from onnx_ir.passes import common
-
-    program = _trace(model, shape, dynamic_shape)
-    with warnings.catch_warnings():
-        # torch copies what it deprecates.
-        warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated", FutureWarning)
-        onnx_program = torch.onnx.export(
-            program,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=(_VARYING,) if dynamic_shape else None,
-            verbose=False,
-        )
-    # The exporter stores Python's stack trace with every node, up to half of the file.
-    common.ClearMetadataAndDocStringPass()(onnx_program.model)
-    common.RemoveUnusedNodesPass()(onnx_program.model)
-    onnx_program.model.metadata_props.update(_as_json(metadata))
+    program = _to_onnx(_trace(model, shape, dynamic_shape), dynamic_shape)
+    program.model.metadata_props.update(_as_json(metadata))
     with replacing(path) as partial:
-        onnx_ir.save(onnx_program.model, partial)
+        program.save(partial)
+
+
+def export_openvino(
+    model: nn.Module,
+    shape: tuple[int, int, int],
+    path: Path,
+    dynamic_shape: bool = False,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a network for OpenVINO: a file ``.xml``, its weights beside it, ``.bin``.
+
+    Arguments and errors are those of :func:`export_onnx`; ``metadata`` goes into
+    ``rt_info``. Weights are stored as float32.
+    """
+    import openvino  # of the "openvino" extra
+
+    program = _trace(model, shape, dynamic_shape, _fuse_by_chain)
+    onnx_model = _to_onnx(program, dynamic_shape).model_proto
+    network = openvino.Core().read_model(onnx_model.SerializeToString())
+    for name, text in _as_json(metadata).items():
+        network.set_rt_info(text, name)
+    # The file of the weights is named like the other.
+    with replacing(path.with_suffix(".bin")), replacing(path) as partial:
+        openvino.save_model(network, partial, compress_to_fp16=False)
 
 
 def export_program(
@@ -106,7 +114,7 @@ def export_program(
     dynamic_shape: bool = False,
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a segmentor to a file for :func:`torch.export.load`.
+    """Write a network to a file for :func:`torch.export.load`.
 
     Arguments and errors are those of :func:`export_onnx`; ``metadata`` goes into
     ``extra_files``.
@@ -118,7 +126,7 @@ def export_program(
 
 
 def run_onnx(path: Path, images: Tensor) -> Tensor:
-    """Map images (B, C, H, W), uint8, to logits with an ONNX file, on the CPU."""
+    """Map images (B, C, H, W) to logits with an ONNX file, on the CPU."""
     import onnxruntime  # of the "deploy" extra
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -126,8 +134,18 @@ def run_onnx(path: Path, images: Tensor) -> Tensor:
     return torch.from_numpy(logits)
 
 
+def run_openvino(path: Path, images: Tensor) -> Tensor:
+    """Map images (B, C, H, W) to logits with an OpenVINO file, on the CPU."""
+    import openvino  # of the "openvino" extra
+
+    # Where the CPU can, it would compute in bfloat16.
+    float32 = {"INFERENCE_PRECISION_HINT": "f32"}
+    network = openvino.Core().compile_model(path, "CPU", float32)
+    return torch.from_numpy(network(images.numpy())[OUTPUT])
+
+
 def run_program(path: Path, images: Tensor) -> Tensor:
-    """Map images (B, C, H, W), uint8, to logits with a file of torch.export."""
+    """Map images (B, C, H, W) to logits with a file of torch.export."""
     return torch.export.load(path).module()(images)
 
 
@@ -265,17 +283,36 @@ def _resizing_without_advice() -> Iterator[None]:
         resize.__defaults__ = before
 
 
+def _fuse_by_chain(conv: DyConv2d, coeff: Tensor) -> Tensor:
+    """Fuse kernels as K multiply-adds; see :meth:`DyConv2d.fuse`.
+
+    OpenVINO compiles them to loops that read the bank as fast as the memory is. The
+    matrix product takes it twice as long.
+    """
+    kernels = conv.weight.flatten(2).unbind(1)  # K times (O, C/G * kH * kW)
+    terms = [c * k for c, k in zip(coeff.split(1, 2), kernels, strict=True)]
+    return sum(terms[1:], terms[0]).unflatten(2, conv.weight.shape[2:])
+
+
 @_resizing_without_advice()
 def _trace(
-    model: nn.Module, shape: tuple[int, int, int], dynamic_shape: bool
+    model: nn.Module,
+    shape: tuple[int, int, int],
+    dynamic_shape: bool,
+    fuse: Callable[[DyConv2d, Tensor], Tensor] = DyConv2d.fuse,
 ) -> ExportedProgram:
-    segmentor = fold_bn(model).cpu().requires_grad_(False)
-    segmentor.auxiliary_head = None
-    replace_modules(segmentor, nn.AdaptiveAvgPool2d, MatmulPool)
-    replace_modules(segmentor, Conv2dAdaptivePadding, _same_padded)
-    network = ImageSegmentor(segmentor)
+    network = fold_bn(model).cpu().requires_grad_(False)
+    replace_modules(network, nn.AdaptiveAvgPool2d, MatmulPool)
+    replace_modules(network, Conv2dAdaptivePadding, _same_padded)
+    dynamic_layers = [m for m in network.modules() if isinstance(m, DyConv2d)]
+    for layer in dynamic_layers:
+        layer.fuse = MethodType(fuse, layer)
+    dtype = torch.float32
+    if hasattr(network, "decode_head"):
+        network.auxiliary_head = None
+        network, dtype = ImageSegmentor(network), torch.uint8
     # An example of one image would fix the number of images.
-    images = torch.zeros(2 if dynamic_shape else 1, *shape, dtype=torch.uint8)
+    images = torch.zeros(2 if dynamic_shape else 1, *shape, dtype=dtype)
     try:
         with torch.no_grad():
             network(images[:1])
@@ -286,7 +323,7 @@ def _trace(
         ) from error
     if not dynamic_shape:
         return torch.export.export(network, (images,))
-    if any(isinstance(module, DyConv2d) for module in segmentor.modules()):
+    if dynamic_layers:
         # The loop takes a graph: it traces no code that has state, as blocks of
         # dynamized networks do.
         size = {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
@@ -296,6 +333,28 @@ def _trace(
         network = ImageByImage(one.module(**guard))
     varying = dict.fromkeys(_VARYING, Dim.DYNAMIC)
     return torch.export.export(network, (images,), dynamic_shapes=(varying,))
+
+
+def _to_onnx(program: ExportedProgram, dynamic_shape: bool) -> torch.onnx.ONNXProgram:
+    # Depends on onnxscript, of the "deploy" and "openvino" extras.
+    from onnx_ir.passes import common
+
+    with warnings.catch_warnings():
+        # torch copies what it deprecates.
+        warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated", FutureWarning)
+        onnx_program = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=(_VARYING,) if dynamic_shape else None,
+            verbose=False,
+        )
+    # The exporter stores Python's stack trace with every node, up to half of the file.
+    common.ClearMetadataAndDocStringPass()(onnx_program.model)
+    common.RemoveUnusedNodesPass()(onnx_program.model)
+    return onnx_program
 
 
 def _spell_out_sums(program: GraphModule) -> None:

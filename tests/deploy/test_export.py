@@ -21,11 +21,14 @@ from mmseg_dynet.deploy.export import (
     OPSET,
     MatmulPool,
     export_onnx,
+    export_openvino,
     export_program,
     run_onnx,
+    run_openvino,
     run_program,
     run_segmentor,
 )
+from mmseg_dynet.ops import DyConv2d
 
 # The host advises on sizes wherever corners are aligned; ours are odd on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore:When align_corners=True:UserWarning")
@@ -84,9 +87,12 @@ def random_images(*shape: int) -> Tensor:
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
 
+RUN = {".onnx": run_onnx, ".xml": run_openvino, ".pt2": run_program}
+
+
 def check(model: nn.Module, path: Path, *shapes: tuple[int, ...]) -> None:
     """Compare a file with its segmentor on images (B, C, H, W)."""
-    run = run_onnx if path.suffix == ".onnx" else run_program
+    run = RUN[path.suffix]
     for shape in shapes:
         images = random_images(*shape)
         expected = run_segmentor(model, images)
@@ -216,7 +222,7 @@ def test_a_difference_shows(onnx_file):
 VARIED = ((2, 3, *SMALL), (1, 3, 65, 97), (3, 3, 83, 58), (4, 3, 33, 161))
 
 
-@pytest.mark.parametrize(
+any_backbone = pytest.mark.parametrize(
     ("backbone", "head", "padding"),
     [
         (DYNAMIC, PSP_HEAD, dict(size_divisor=32)),
@@ -224,6 +230,9 @@ VARIED = ((2, 3, *SMALL), (1, 3, 65, 97), (3, 3, 83, 58), (4, 3, 33, 161))
     ],
     ids=["dynamic", "dynamized"],
 )
+
+
+@any_backbone
 def test_onnx_of_any_number_and_size_of_images(backbone, head, padding, tmp_path):
     model = build(backbone, head, test_cfg=padding)
     export_onnx(model, (3, *SMALL), tmp_path / "model.onnx", dynamic_shape=True)
@@ -233,6 +242,44 @@ def test_onnx_of_any_number_and_size_of_images(backbone, head, padding, tmp_path
         d.dim_param or d.dim_value for d in graph.output[0].type.tensor_type.shape.dim
     ]
     assert sizes == ["batch", 5, "height", "width"]
+
+
+@any_backbone
+def test_openvino_of_any_number_and_size_of_images(backbone, head, padding, tmp_path):
+    openvino = pytest.importorskip("openvino")
+    model = build(backbone, head, test_cfg=padding)
+    path = tmp_path / "model.xml"
+    export_openvino(model, (3, *SMALL), path, True, METADATA)
+    check(model, path, *VARIED)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.bin", "model.xml"]
+    network = openvino.Core().read_model(path)
+    assert network.input("images").partial_shape.to_string() == "[?,3,?,?]"
+    for name, value in METADATA.items():
+        assert json.loads(network.get_rt_info(name).astype(str)) == value
+
+
+def test_openvino_fuses_by_a_chain_of_multiply_adds(tmp_path):
+    openvino = pytest.importorskip("openvino")
+    model = build()
+    export_openvino(model, (3, *SMALL), tmp_path / "model.xml")
+    check(model, tmp_path / "model.xml", (1, 3, *SMALL))
+    operations = openvino.Core().read_model(tmp_path / "model.xml").get_ops()
+    products = [op for op in operations if op.get_type_name() == "MatMul"]
+    linears = [m for m in model.backbone.modules() if isinstance(m, nn.Linear)]
+    assert len(products) == len(linears)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.xml", "model.pt2"])
+def test_a_network_that_is_not_a_segmentor_is_exported_as_it_is(name, tmp_path):
+    pytest.importorskip("openvino")
+    torch.manual_seed(0)
+    network = nn.Sequential(DyConv2d(3, 8, 3, num_kernels=2), nn.ReLU()).eval()
+    x = torch.randn(1, 3, *SMALL)
+    path = tmp_path / name
+    export = {".onnx": export_onnx, ".xml": export_openvino, ".pt2": export_program}
+    export[path.suffix](network, x.shape[1:], path)
+    with torch.no_grad():
+        torch.testing.assert_close(RUN[path.suffix](path, x), network(x))
 
 
 @pytest.mark.parametrize("backbone", [DYNAMIC, dict(type=Padded)], ids=["dy", "static"])

@@ -1,6 +1,5 @@
 """Export networks, segment with what was exported, and convert static weights."""
 
-import json
 import re
 import runpy
 import sys
@@ -12,6 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import save_checkpoint
+from mmseg.datasets import CityscapesDataset
 from mmseg.models.backbones import MobileNetV3, ResNet
 from PIL import Image
 from torch import nn
@@ -50,37 +50,42 @@ def without_torch_and_host(monkeypatch: pytest.MonkeyPatch, script: str, *argume
 
 @pytest.mark.recent_torch
 @pytest.mark.parametrize("options", [{}, BINARY | GREY], ids=["19 classes", "binary"])
+@pytest.mark.parametrize("file", ["street.onnx", "street.xml"])
 def test_an_image_is_segmented_without_torch_and_the_host(
-    options, run_tool, write_config, save_weights, tmp_path, monkeypatch, capsys
+    file, options, run_tool, write_config, save_weights, monkeypatch, capsys
 ):
-    onnxruntime = pytest.importorskip("onnxruntime")
+    from mmseg_dynet.deploy import export
+
+    pytest.importorskip("onnxruntime" if file.endswith(".onnx") else "openvino")
     config = write_config("dy-", **options)
+    weights = save_weights(config)
     printed = run_tool("deployment/export.py", config, "--shape", 64, 96, "--out",
-                       "street.onnx", "--checkpoint", save_weights(config))  # fmt: skip
+                       file, "--checkpoint", weights)  # fmt: skip
     channels = 1 if options else 3
     row = rf"difference at 1 x {channels} x 64 x 96\s*\|\s*(\S+)"
     assert float(re.findall(row, printed)[0]) < 1e-4
 
     pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     Image.fromarray(pixels).save("street.png")
-    session = onnxruntime.InferenceSession("street.onnx")
     image = Image.fromarray(pixels).convert("L" if options else "RGB")
-    images = np.asarray(image).reshape(64, 96, -1).transpose(2, 0, 1)[None]
-    (logits,) = session.run(None, {"images": images})
+    images = np.asarray(image).reshape(64, 96, -1).transpose(2, 0, 1)[None].copy()
+    model = build_model(load_config(str(config)), str(weights))
+    (logits,) = export.run_segmentor(model, torch.from_numpy(images))
     if options:
-        labels = (torch.from_numpy(logits[0, 0]).sigmoid() > 0.4).long().numpy()
+        labels = (logits[0].sigmoid() > 0.4).long().numpy()
     else:
-        labels = logits[0].argmax(0)
-    palette = json.loads(session.get_modelmeta().custom_metadata_map["palette"])
-
+        labels = logits.argmax(0).numpy()
+    metainfo = CityscapesDataset.METAINFO
+    metainfo = options.get("test_dataloader.dataset.metainfo", metainfo)
+    palette = np.array(metainfo["palette"], np.uint8)
     script = str(ROOT / "tools/deployment/segment_image.py")
     with monkeypatch.context() as patch:
-        without_torch_and_host(patch, script, "street.onnx", "street.png", "mask.png")
+        without_torch_and_host(patch, script, file, "street.png", "mask.png")
     mask = np.asarray(Image.open("mask.png"))
-    assert np.array_equal(mask, np.array(palette, np.uint8)[labels])
+    assert (mask != palette[labels]).any(2).mean() < 1e-3  # ties, by rounding
     shares = [float(s) for s in re.findall(r"([\d.]+)%", capsys.readouterr().out)]
     assert shares[0] == pytest.approx(
-        100 * np.bincount(labels.ravel()).max() / labels.size, abs=0.05
+        100 * np.bincount(labels.ravel()).max() / labels.size, abs=0.15
     )
 
 

@@ -26,6 +26,7 @@ from mmseg_dynet.analysis.latency import (
     dynamic_shares,
     inference_call,
     onnxruntime_call,
+    openvino_call,
     time_alternating,
     training_call,
 )
@@ -37,7 +38,8 @@ from mmseg_dynet.files import write_figure, write_json
 from mmseg_dynet.models.paper_networks import NETWORKS
 from mmseg_dynet.ops import IMPLEMENTATIONS, force_implementation
 
-BACKENDS = ("eager", "compile", "onnxruntime")
+EXPORTED = ("onnxruntime", "openvino")
+BACKENDS = ("eager", "compile", *EXPORTED)
 FEATURE_FUSION = "feature_fusion"
 MEMORY_FORMATS = {
     "contiguous": torch.contiguous_format,
@@ -68,7 +70,9 @@ def parse_args():
         "--threads", type=at_least(1), help="threads on the CPU (default: PyTorch's)"
     )
     parser.add_argument(
-        "--device", default="cpu", help="cpu or cuda (default: cpu); not for ONNX"
+        "--device",
+        default="cpu",
+        help="cpu or cuda (default: cpu, which runs exported files)",
     )
     parser.add_argument("--backend", choices=BACKENDS, default="eager")
     parser.add_argument(
@@ -112,17 +116,16 @@ def parse_args():
     args = parser.parse_args()
     if args.shape is not None and len(args.shape) % 2:
         parser.error(f"--shape takes pairs H W, got {len(args.shape)} numbers")
-    if args.backend == "onnxruntime" and (
+    if args.backend in EXPORTED and (
         args.train
         or args.batch != 1
         or args.int8
         or args.implementation is not None
         or args.device != "cpu"
-        or not NETWORKS.keys().isdisjoint((args.config, args.vs))
     ):
         parser.error(
-            "--backend onnxruntime runs configs of segmentors on one image and on the "
-            "CPU: leave out --train, --batch, --int8, --implementation and --device"
+            f"--backend {args.backend} runs one image on the CPU: leave out --train, "
+            "--batch, --int8, --implementation and --device"
         )
     if args.int8 and (args.train or args.device != "cpu"):
         parser.error("--int8 is for inference on a CPU")
@@ -179,14 +182,19 @@ def prepare_training(
     return training_call(model, x, num_classes, autocast)
 
 
-def prepare_onnxruntime(model: nn.Module, shape: tuple) -> Callable:
-    from mmseg_dynet.deploy.export import export_onnx  # needs a recent torch
+def prepare_exported(model: nn.Module, shape: tuple, backend: str) -> Callable:
+    from mmseg_dynet.deploy import export  # needs a recent torch
 
+    is_segmentor = hasattr(model, "decode_head")
+    images = torch.randint(256, shape, dtype=torch.uint8)
+    images = images if is_segmentor else images / 255
     with TemporaryDirectory() as folder:
-        path = Path(folder, "model.onnx")
-        export_onnx(model, shape[1:], path)
-        images = torch.randint(256, shape, dtype=torch.uint8)
-        return onnxruntime_call(path, images, torch.get_num_threads())
+        if backend == "openvino":
+            path, write, call = "model.xml", export.export_openvino, openvino_call
+        else:
+            path, write, call = "model.onnx", export.export_onnx, onnxruntime_call
+        write(model, shape[1:], Path(folder, path))
+        return call(Path(folder, path), images, torch.get_num_threads())
 
 
 def peak_memory(name: str, shape: tuple, args: Namespace, side: str) -> int | None:
@@ -218,8 +226,8 @@ def measure(names: dict[str, str], shape: tuple, args: Namespace) -> dict:
         macs[side] = count_complexity(model, shape).macs
         if args.train:
             call = prepare_training(model, num_classes, shape, args)
-        elif args.backend == "onnxruntime":
-            call = prepare_onnxruntime(model, shape)
+        elif args.backend in EXPORTED:
+            call = prepare_exported(model, shape, args.backend)
         else:
             model = optimize_for_inference(model, args.int8).to(args.device)
             x = torch.rand(shape, device=args.device)

@@ -1,4 +1,4 @@
-"""Export a config's model to ONNX or torch.export, and check that it computes the same.
+"""Export a config's model, and check that the file computes the same.
 
 The file maps images, uint8, to logits of their size. It holds the classes and the
 palette of the config's test data set; where one logit tells two classes apart, also the
@@ -6,8 +6,10 @@ threshold of its sigmoid.
 """
 
 import logging
+import os
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from mmengine.config import Config
@@ -22,16 +24,23 @@ from mmseg_dynet.deploy.export import (
     OPSET,
     OUTPUT,
     export_onnx,
+    export_openvino,
     export_program,
     run_onnx,
+    run_openvino,
     run_program,
     run_segmentor,
 )
-from mmseg_dynet.files import replacing
 
 FORMATS = {
-    ".onnx": (f"ONNX, opset {OPSET}", export_onnx, run_onnx),
-    ".pt2": (f"torch.export, torch {torch.__version__}", export_program, run_program),
+    "onnx": (".onnx", export_onnx, run_onnx),
+    "openvino": (".xml", export_openvino, run_openvino),
+    "program": (".pt2", export_program, run_program),
+}
+NAMES = {
+    "onnx": f"ONNX, opset {OPSET}",
+    "openvino": "OpenVINO, weights in the .bin beside it",
+    "program": f"torch.export, torch {torch.__version__}",
 }
 # The largest difference from PyTorch's logits, as a share of the largest of them, or
 # absolute if they are all below 1.
@@ -62,13 +71,17 @@ def parse_args():
         type=Path,
         required=True,
         metavar="FILE",
-        help=f"the file to write; its ending is one of {', '.join(FORMATS)}",
+        help="the file to write: .onnx, .xml for OpenVINO or .pt2 for torch.export",
+    )
+    parser.add_argument(
+        "--format", choices=FORMATS, help="default: by the ending of --out"
     )
     args = parser.parse_args()
-    if args.out.suffix not in FORMATS:
-        parser.error(
-            f"--out {args.out}: the ending says the format, one of {', '.join(FORMATS)}"
-        )
+    endings = {ending: name for name, (ending, *_) in FORMATS.items()}
+    args.format = args.format or endings.get(args.out.suffix)
+    if args.format is None or args.out.suffix != FORMATS[args.format][0]:
+        wanted = " or ".join([FORMATS[args.format][0]] if args.format else endings)
+        parser.error(f"--out {args.out}: the file must end in {wanted}")
     return args
 
 
@@ -88,7 +101,7 @@ def main():
     model = build_model(cfg, args.checkpoint)
     height, width = args.shape or input_size(cfg)
     channels = input_channels(cfg)
-    format_name, export, run = FORMATS[args.out.suffix]
+    _, export, run = FORMATS[args.format]
 
     shapes = [(1, channels, height, width)]
     if args.dynamic_shape:
@@ -97,7 +110,7 @@ def main():
     batch, *size = ("B", "H", "W") if args.dynamic_shape else (1, height, width)
     colors = "RGB" if channels == 3 else "channels as the config's pipeline loads them"
     table = PrettyTable(["", args.out.name], align="l")
-    table.add_row(["format", format_name])
+    table.add_row(["format", NAMES[args.format]])
     for port, number, what in (
         (INPUT, channels, f"uint8, {colors}"),
         (OUTPUT, model.out_channels, "float32"),
@@ -109,9 +122,13 @@ def main():
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     metadata = read_metadata(cfg, model)
-    with replacing(args.out) as partial:
+    # The file gets its place after the check; OpenVINO's has another beside it.
+    with TemporaryDirectory(dir=args.out.parent, prefix=".export") as folder:
+        partial = Path(folder, args.out.name)
         export(model, shapes[0][1:], partial, args.dynamic_shape, metadata)
-        table.add_row(["file, MB", f"{partial.stat().st_size / 1e6:.1f}"])
+        files = sorted(Path(folder).iterdir())
+        size = sum(file.stat().st_size for file in files)
+        table.add_row(["file, MB", f"{size / 1e6:.1f}"])
         for shape in shapes:
             images = torch.randint(0, 256, shape, dtype=torch.uint8)
             expected = run_segmentor(model, images)
@@ -124,6 +141,8 @@ def main():
                     f"{args.out} is not written: at {label} its logits differ by up to "
                     f"{found:.1e} from PyTorch's, more than {allowed:.1e}"
                 )
+        for file in files:  # .bin before .xml
+            os.replace(file, args.out.parent / file.name)
     print(table)
 
 
