@@ -1,120 +1,202 @@
-"""Time the implementations of dynamic convolution on single layers, in turns.
+"""Time the implementations of dynamic convolution on the layers of a network, in turns.
 
-The rule `choose` in mmseg_dynet/ops/per_image.py follows this table. "static" is one
-kernel for all images; what the others take longer is the price of a kernel per image.
+The rules in mmseg_dynet/ops/per_image.py follow this table. A layer is timed from its
+coefficients on, so that fusing kernels and fusing feature maps can be compared.
+"static" is one kernel of the same size for all images; "unfold", which the package does
+not use, fuses kernels and multiplies them by the unfolded windows of their image.
 """
 
-from argparse import ArgumentParser
-from collections.abc import Callable
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median
+from time import perf_counter
 
 import torch
 import torch.nn.functional as F
-from prettytable import PrettyTable
 from torch import Tensor
 
-from mmseg_dynet.analysis.latency import time_alternating
+from mmseg_dynet.analysis.latency import synchronize, time_alternating
 from mmseg_dynet.analysis.machine import provenance
 from mmseg_dynet.cli import at_least
 from mmseg_dynet.files import write_json
-from mmseg_dynet.ops import conv2d_per_image, force_implementation
-from mmseg_dynet.ops.per_image import choose
+from mmseg_dynet.models.paper_networks import NETWORKS
+from mmseg_dynet.ops import DyConv2d, force_implementation
+from mmseg_dynet.ops.per_image import choose, fuses_feature_maps
 
-NAMES = ("grouped", "loop", "matmul")  # the last for 1x1 kernels
-SIDES = ("static", *NAMES)
+SIDES = ("static", "grouped", "loop", "matmul", "unfold", "feature_fusion")
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-# Images, C, O, kernel, H, W, G: layers of Dy-ResNet at 256 x 512 and at 224 x 224, of
-# Dy-mobile, and of a head.
-LAYERS = (
-    (1, 36, 36, 1, 28, 28, 1),
-    (1, 256, 1024, 1, 7, 7, 1),
-    (1, 256, 64, 1, 32, 64, 1),
-    (1, 64, 64, 3, 32, 64, 1),
-    (2, 256, 64, 1, 32, 64, 1),
-    (2, 64, 64, 3, 32, 64, 1),
-    (2, 256, 256, 3, 32, 64, 1),
-    (2, 1024, 256, 1, 32, 64, 1),
-    (4, 32, 32, 3, 64, 128, 1),
-    (8, 128, 128, 3, 15, 20, 1),
-    (8, 18, 18, 3, 112, 112, 3),
-    (16, 256, 64, 1, 28, 28, 1),
-    (16, 64, 64, 3, 28, 28, 1),
-    (16, 96, 96, 3, 14, 14, 16),
-)
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def parse_args():
+def parse_args() -> Namespace:
     parser = ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "networks",
+        nargs="*",
+        default=["Dy-ResNet18", "Dy-ResNet50"],
+        help="networks of the paper (default: Dy-ResNet18 Dy-ResNet50)",
+    )
+    parser.add_argument("--shape", type=at_least(1), nargs=2, default=[224, 224])
+    parser.add_argument("--batch", type=at_least(1), nargs="+", default=[1, 8, 64])
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32")
+    parser.add_argument(
+        "--format", choices=FORMATS, nargs="+", default=[*FORMATS], help="default: both"
+    )
     parser.add_argument(
         "--threads", type=at_least(1), help="threads (default: PyTorch's)"
     )
     parser.add_argument("--repeats", type=at_least(1), default=10, help="default: 10")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table")
+    parser.add_argument(
+        "--seconds", type=at_least(1), help="begin no layer after so many seconds"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the rows, each as it is timed"
+    )
     return parser.parse_args()
 
 
-def make_calls(layer: tuple[int, ...], memory_format: torch.memory_format, train: bool):
-    batch, channels, out_channels, side, height, width, groups = layer
-    x = torch.rand(batch, channels, height, width)
-    x = x.contiguous(memory_format=memory_format).requires_grad_(train)
-    # In the memory format of x, as fuse_kernels makes them.
-    kernels = torch.rand(batch * out_channels, channels // groups, side, side)
-    kernels = kernels.contiguous(memory_format=memory_format)
-    kernels = kernels.unflatten(0, (batch, out_channels)).requires_grad_(train)
-    padding = side // 2
+def dynamic_layers(network: str, shape: list[int]) -> dict[str, tuple[DyConv2d, tuple]]:
+    """The different dynamic layers of a network, and the size of their input."""
+    found = {}
 
-    def step(convolve: Callable[[], Tensor]) -> None:
-        out = convolve()
-        if train:
-            out.backward(out.detach())
-
-    def dynamic(name: str) -> None:
-        with force_implementation(name):
-            step(lambda: conv2d_per_image(x, kernels, padding=padding, groups=groups))
-
-    calls = {
-        "static": lambda: step(
-            lambda: F.conv2d(x, kernels[0], padding=padding, groups=groups)
+    def record(layer: DyConv2d, inputs: tuple[Tensor, ...]) -> None:
+        height, width = inputs[0].shape[2:]
+        name = (
+            f"{layer.in_channels} to {layer.out_channels} channels, kernel "
+            f"{layer.kernel_size[0]}, stride {layer.stride[0]}, dilation "
+            f"{layer.dilation[0]}, groups {layer.groups}, {height} x {width}"
         )
-    }
-    for name in NAMES if side == groups == 1 else NAMES[:2]:
-        calls[name] = lambda name=name: dynamic(name)
-    return calls, choose(x, kernels, groups)
+        found.setdefault(name, (layer, (height, width)))
+
+    with torch.device("meta"):
+        model = NETWORKS[network].build(6).eval()
+        for module in model.modules():
+            if isinstance(module, DyConv2d):
+                module.register_forward_pre_hook(record)
+        model(torch.empty(1, 3, *shape))
+    return found
 
 
-def main():
+def make_calls(layer: DyConv2d, x: Tensor, coeff: Tensor) -> dict[str, Callable]:
+    """Calls that convolve x (B, C, H, W) with coefficients (B, O, K), by name.
+
+    They compute gradients, too, if x requires its own.
+    """
+    *sizes, groups = layer.stride, layer.padding, layer.dilation, layer.groups
+
+    def static() -> Tensor:
+        return F.conv2d(x, layer.weight[:, 0], None, *sizes, groups)
+
+    def unfold() -> Tensor:
+        stride, padding, dilation = sizes
+        windows = F.unfold(x, layer.kernel_size, dilation, padding, stride)
+        return layer.fuse(coeff).flatten(2) @ windows  # (B, O, N) @ (B, N, H'W')
+
+    def dynamic(name: str) -> Tensor:
+        with force_implementation(name):
+            return layer(x, coeff)
+
+    def timed(convolve: Callable[[], Tensor]) -> None:
+        out = convolve()
+        if x.requires_grad:
+            leaves = (x, layer.weight, coeff)  # the last not in the static graph
+            torch.autograd.grad(out, leaves, out.detach(), allow_unused=True)
+
+    functions = {name: partial(dynamic, name) for name in SIDES}
+    functions |= dict(static=static, unfold=unfold)
+    if groups > 1 or layer.kernel_size != (1, 1):
+        del functions["matmul"]
+    if groups > 1:
+        del functions["unfold"]
+    return {name: partial(timed, function) for name, function in functions.items()}
+
+
+def rule(layer: DyConv2d, x: Tensor, coeff: Tensor) -> str:
+    """The implementation that the package chooses."""
+    if fuses_feature_maps(x, coeff, layer.bank_shape, layer.stride):
+        return "feature_fusion"
+    out_channels, _, *kernel = layer.bank_shape
+    kernels = torch.empty(len(x), out_channels, *kernel, device="meta")
+    return choose(x, kernels, layer.groups)
+
+
+def measure(calls: dict[str, Callable], repeats: int, on_gpu: bool) -> dict[str, float]:
+    """Median milliseconds of each call, and on a GPU the peak megabytes."""
+    figures: dict[str, float] = {}
+    looped = {}
+    for name, call in calls.items():
+        try:
+            call()
+            if on_gpu:
+                torch.cuda.reset_peak_memory_stats()
+            synchronize()
+            start = perf_counter()
+            call()
+            synchronize()
+        except torch.cuda.OutOfMemoryError:
+            continue  # the row has no such figure
+        if on_gpu:
+            figures[f"{name}_peak_mb"] = torch.cuda.max_memory_allocated() / 1e6
+        # Short calls follow each other, as in a network: launching is not waited for.
+        number = 20 if perf_counter() - start < 2e-3 else 1
+        looped[name] = lambda call=call, n=number: [call() for _ in range(n)]
+        figures[f"{name}_ms"] = 1e3 / number
+    for name, seconds in time_alternating(looped, repeats, warmup=1).items():
+        figures[f"{name}_ms"] *= median(seconds)
+    return figures
+
+
+def rows(args: Namespace) -> Iterator[dict]:
+    """Time every layer under every option."""
+    start = perf_counter()
+    for network, batch in product(args.networks, args.batch):
+        for name, (template, size) in dynamic_layers(network, args.shape).items():
+            for memory_format, train in product(args.format, (False, True)):
+                if args.seconds and perf_counter() - start > args.seconds:
+                    return
+                options = dict(device=args.device, dtype=DTYPES[args.dtype])
+                layer = DyConv2d(
+                    template.in_channels,
+                    template.out_channels,
+                    template.kernel_size,
+                    template.stride,
+                    template.padding,
+                    template.dilation,
+                    template.groups,
+                    bias=False,
+                    own_predictor=False,
+                ).to(**options, memory_format=FORMATS[memory_format])
+                layer.requires_grad_(train)
+                x = torch.rand(batch, layer.in_channels, *size, **options)
+                x = x.to(memory_format=FORMATS[memory_format]).requires_grad_(train)
+                coeff = torch.rand(batch, *layer.bank_shape[:2], **options)
+                coeff.requires_grad_(train)
+                calls = make_calls(layer, x, coeff)
+                yield dict(
+                    network=network, layer=name, batch=batch, format=memory_format,
+                    train=train, dtype=args.dtype, chosen=rule(layer, x, coeff),
+                ) | measure(calls, args.repeats, x.is_cuda)  # fmt: skip
+
+
+def main() -> None:
     args = parse_args()
     if args.threads is not None:
         torch.set_num_threads(args.threads)
-    table = PrettyTable(
-        ["B", "C", "O", "kernel", "H", "W", "G", "format", "pass"]
-        + [f"{name}, ms" for name in SIDES]
-        + ["chosen"],
-        align="r",
-    )
-    rows = []
-    for layer in LAYERS:
-        for format_name, memory_format in FORMATS.items():
-            for train in (False, True):
-                calls, chosen = make_calls(layer, memory_format, train)
-                seconds = time_alternating(calls, args.repeats)
-                times = {name: 1e3 * median(values) for name, values in seconds.items()}
-                what = "training" if train else "inference"
-                table.add_row(
-                    [*layer, format_name, what]
-                    + [f"{times[n]:.2f}" if n in times else "-" for n in SIDES]
-                    + [chosen]
-                )
-                rows.append(
-                    dict(layer=layer, format=format_name, train=train, chosen=chosen)
-                    | {f"{name}_ms": t for name, t in times.items()}
-                )
-    origin = provenance()
-    print(table)
+    origin = provenance(args.device)
     print(origin["machine"])
-    if args.json is not None:
-        write_json(args.json, origin | {"rows": rows})
+    record = origin | {"rows": []}
+    for row in rows(args):
+        record["rows"].append(row)
+        times = [f"{n} {row[f'{n}_ms']:.3f}" for n in SIDES if f"{n}_ms" in row]
+        task = "training" if row["train"] else "inference"
+        print(f"{row['batch']} images, {row['layer']}, {row['format']}, {task}, ms:")
+        print(f"    {', '.join(times)}; chosen: {row['chosen']}", flush=True)
+        if args.json is not None:
+            write_json(args.json, record)
 
 
 if __name__ == "__main__":
