@@ -70,7 +70,7 @@ def choose(x: Tensor, kernels: Tensor, groups: int) -> str:
 
     The rule follows measurements on CPUs, forward and backward, with
     ``tools/analysis_tools/benchmark_implementations.py``. It has not been measured on
-    GPUs, where it asks for few kernel launches.
+    GPUs (``benchmarks/gpu.sh`` would), where it asks for few kernel launches.
     """
     pointwise = groups == 1 and kernels.shape[3:] == (1, 1)
     if _forced in ("grouped", "loop") or (_forced == "matmul" and pointwise):
