@@ -2,6 +2,12 @@
 
 from .hook import ReplayHook
 from .runner import ReplayRunner
-from .sampling import Draw, ReplayableSampler, SeededDataset
+from .sampling import ReplayableSampler, SeededDataset, SeededIndex
 
-__all__ = ["Draw", "ReplayHook", "ReplayRunner", "ReplayableSampler", "SeededDataset"]
+__all__ = [
+    "ReplayHook",
+    "ReplayRunner",
+    "ReplayableSampler",
+    "SeededDataset",
+    "SeededIndex",
+]

@@ -11,41 +11,41 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset
 from mmengine.registry import RUNNERS
-from replay import Draw, ReplayableSampler, SeededDataset, sampling
+from replay import ReplayableSampler, SeededDataset, SeededIndex, sampling
 
 ROOT = Path(__file__).parents[3]
 SIZE = 5
 
 
-def draws(sampler: ReplayableSampler, number: int) -> list[Draw]:
+def take(sampler: ReplayableSampler, number: int) -> list[SeededIndex]:
     return list(islice(sampler, number))
 
 
 def test_each_pass_is_another_permutation():
-    found = draws(ReplayableSampler(range(SIZE), seed=3), 4 * SIZE)
+    found = take(ReplayableSampler(range(SIZE), seed=3), 4 * SIZE)
     passes = [[d.index for d in found[i : i + SIZE]] for i in range(0, 4 * SIZE, SIZE)]
     assert all(sorted(indices) == [*range(SIZE)] for indices in passes)
     assert len({tuple(indices) for indices in passes}) > 1
     assert [d[1:] for d in found] == [(3, number) for number in range(4 * SIZE)]
-    assert draws(ReplayableSampler(range(SIZE), seed=4), 4 * SIZE) != found
+    assert take(ReplayableSampler(range(SIZE), seed=4), 4 * SIZE) != found
 
 
 @pytest.mark.parametrize("skipped", [0, 1, SIZE, 2 * SIZE + 1])
-def test_skipped_draws_are_those_at_the_start(skipped):
+def test_skipped_samples_are_those_at_the_start(skipped):
     sampler = ReplayableSampler(range(SIZE), seed=0)
-    expected = draws(sampler, 20)[skipped:]
+    expected = take(sampler, 20)[skipped:]
     sampler.skip(skipped)
-    assert draws(sampler, 20 - skipped) == expected
+    assert take(sampler, 20 - skipped) == expected
 
 
-def test_processes_share_the_draws(monkeypatch):
-    whole = draws(ReplayableSampler(range(SIZE), seed=0), 18)
+def test_processes_share_the_samples(monkeypatch):
+    whole = take(ReplayableSampler(range(SIZE), seed=0), 18)
     shares = []
     for rank in range(3):
         monkeypatch.setattr(sampling, "get_dist_info", lambda rank=rank: (rank, 3))
         sampler = ReplayableSampler(range(SIZE), seed=0)
         sampler.skip(2)
-        shares.append(draws(sampler, 4))
+        shares.append(take(sampler, 4))
     assert [d for step in zip(*shares, strict=True) for d in step] == whole[6:]
 
 
@@ -73,18 +73,18 @@ class RandomNumbers(BaseDataset):
     ],
     ids=["plain", "ConcatDataset", "ClassBalancedDataset"],
 )
-def test_random_numbers_are_those_of_the_draw(wrap):
+def test_random_numbers_are_those_of_the_sample(wrap):
     dataset = SeededDataset(wrap(RandomNumbers()))
     state = torch.get_rng_state()
-    first = dataset[Draw(3, 0, 7)]
-    assert dataset[pickle.loads(pickle.dumps(Draw(3, 0, 7)))] == first
-    others = dataset[Draw(3, 0, 8)], dataset[Draw(3, 1, 7)]
+    first = dataset[SeededIndex(3, 0, 7)]
+    assert dataset[pickle.loads(pickle.dumps(SeededIndex(3, 0, 7)))] == first
+    others = dataset[SeededIndex(3, 0, 8)], dataset[SeededIndex(3, 1, 7)]
     assert len({first, *others}) == 3 and first[0] == others[0][0] == others[1][0]
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_another_sampler_is_refused():
-    with pytest.raises(TypeError, match="draws of ReplayableSampler, got 3"):
+    with pytest.raises(TypeError, match="indices of ReplayableSampler, got 3"):
         SeededDataset(RandomNumbers())[3]
 
 
@@ -107,7 +107,7 @@ def train(folder: Path, data: Path, iterations: int, seed: int | None) -> dict:
             type="CheckpointHook", interval=1, by_epoch=False, save_best="mIoU"
         )
     )
-    # The transforms draw the place of the crop, torch draws dropout.
+    # The transforms choose the place of the crop, torch what drops out.
     for transform in cfg.train_dataloader.dataset.pipeline:
         if transform["type"] == "RandomCrop":
             transform["crop_size"] = (64, 64)
