@@ -37,8 +37,9 @@ def fold_bn(model: nn.Module) -> nn.Module:
     its layers in another order than it runs them, folding changes the function, so
     compare outputs. (The ``order`` of mmcv's ConvModule is known.)
 
-    Left alone are convolutions of other types, with a parametrization, with hooks, or
-    shared between modules, and batch norms without running statistics.
+    Left alone are convolutions of other types, with a parametrization, with hooks,
+    shared between modules, or followed by several batch norms, and batch norms without
+    running statistics.
 
     Parameters and MACs of convolutions do not change, except for a bias of O values per
     layer.
@@ -55,16 +56,17 @@ def fold_bn(model: nn.Module) -> nn.Module:
     for parent in list(model.modules()):
         if isinstance(parent, ConvModule) and not _norm_follows_conv(parent):
             continue
-        before = None
-        for name, child in list(parent.named_children()):
+        children = [*parent.named_children(), ("", None)]
+        following = zip(children, children[1:], children[2:], strict=False)
+        for (_, conv), (name, norm), (_, after) in following:
             if (
-                _can_fold(before, child)
-                and uses[before] == 1
-                and uses[before.weight] == 1
+                _can_fold(conv, norm)
+                and not isinstance(after, _BatchNorm)  # which may norm the conv, too
+                and uses[conv] == 1
+                and uses[conv.weight] == 1
             ):
-                _fold(before, child)
+                _fold(conv, norm)
                 setattr(parent, name, nn.Identity())
-            before = child
     model.eval()  # what is new as well; the host's networks return None
     return model
 

@@ -123,6 +123,14 @@ def _hook(network: nn.Sequential) -> nn.Sequential:
     return network
 
 
+class TwoNorms(nn.Sequential):
+    """A convolution with a norm per domain."""
+
+    def forward(self, x):
+        x = self[0](x)
+        return self[1](x) + self[2](x)
+
+
 CHANGED = {
     "ConvWS": dict(type="ConvWS"),
     "ConvAWS": dict(type="ConvAWS"),
@@ -132,6 +140,7 @@ CHANGED = {
     "hook": _hook,
     "shared convolution": _share,
     "tied weight": _tie,
+    "two norms": lambda network: TwoNorms(*network, nn.BatchNorm2d(4)),
 }
 
 
