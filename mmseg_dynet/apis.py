@@ -1,6 +1,7 @@
 """Configs, models and samples outside of a Runner."""
 
 import sys
+from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import nn
 from torch.utils.data import Dataset, Subset
 
 from .engine.checkpoint import read_weights
+from .engine.weights import check_weights
 
 # Options of a DataLoader that torch refuses where there are no workers.
 OF_WORKERS = (
@@ -44,14 +46,36 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
 
     Args:
         cfg: A config with ``model`` and ``default_scope``.
-        checkpoint: A checkpoint that has all parameters of this model. See
-            :func:`mmseg_dynet.engine.checkpoint.read_weights` about trust.
+        checkpoint: A checkpoint that has all weights of this model, except those of its
+            auxiliary head. See :func:`mmseg_dynet.engine.checkpoint.read_weights` about
+            trust.
+
+    Raises:
+        ValueError: Weights are missing or have other shapes.
     """
     init_default_scope(cfg.get("default_scope", "mmseg"))
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
     if checkpoint is not None:
-        load_state_dict(model, read_weights(checkpoint), strict=True)
+        weights = read_weights(checkpoint)
+        check_weights(model, weights, checkpoint)
+        load_state_dict(model, weights)
     return model.eval()
+
+
+def inner_datasets(dataset: dict, key: str = "") -> Iterator[tuple[str, dict]]:
+    """The data sets inside wrappers such as RepeatDataset, by their keys in a config.
+
+    Args:
+        dataset: Config of a data set or a wrapper; the configs found are parts of it.
+        key: Its place in the config.
+    """
+    if "dataset" in dataset:
+        yield from inner_datasets(dataset["dataset"], f"{key}.dataset")
+    elif "datasets" in dataset:
+        for index, inner in enumerate(dataset["datasets"]):
+            yield from inner_datasets(inner, f"{key}.datasets.{index}")
+    else:
+        yield key, dataset
 
 
 def evenly_spaced(dataset: Dataset, num_samples: int | None = None) -> Subset:
@@ -72,7 +96,8 @@ def input_size(cfg: Config) -> tuple[int, int]:
     Raises:
         ValueError: The config has neither.
     """
-    size = _preprocessor(cfg).get("size") or cfg.get("crop_size")
+    preprocessor = cfg.model.get("data_preprocessor") or {}
+    size = preprocessor.get("size") or cfg.get("crop_size")
     if size is None:
         raise ValueError(
             "the config has neither model.data_preprocessor.size nor crop_size to take "
@@ -90,10 +115,6 @@ def input_channels(cfg: Config) -> int:
             return 3
         backbone = inner
     return backbone["in_channels"]
-
-
-def _preprocessor(cfg: Config) -> dict:
-    return cfg.model.get("data_preprocessor") or {}
 
 
 def windows_shape(

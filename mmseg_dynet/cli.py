@@ -9,7 +9,7 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 from mmengine.registry import DATASETS, init_default_scope
 
-from .apis import load_config
+from .apis import inner_datasets, load_config
 from .engine.checkpoint import find_newest, use_safe_loading
 from .engine.launch import prepare_launch
 
@@ -64,8 +64,7 @@ def default_work_dir(config_path: str) -> str:
 def load_run_config(args: Namespace) -> Config:
     """Read the config of a tool that starts a Runner, and prepare the process for it.
 
-    From here on, MMEngine runs no code from checkpoint files. The config gets a
-    CheckSetupHook if it has none.
+    From here on, MMEngine runs no code from checkpoint files.
 
     Args:
         args: Those of :func:`config_parser` and :func:`add_launch_arguments`, and
@@ -76,12 +75,17 @@ def load_run_config(args: Namespace) -> Config:
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or default_work_dir(args.config)
-    hooks = cfg.get("custom_hooks") or []
-    if not any(hook["type"] == "CheckSetupHook" for hook in hooks):
-        cfg.custom_hooks = [*hooks, dict(type="CheckSetupHook")]
+    add_setup_check(cfg)
     if args.launcher != "none":
         prepare_launch(cfg)
     return cfg
+
+
+def add_setup_check(cfg: Config) -> None:
+    """Add a CheckSetupHook to a config without one, such as MMSegmentation's own."""
+    hooks = cfg.get("custom_hooks") or []
+    if "CheckSetupHook" not in str(hooks):
+        cfg.custom_hooks = [*hooks, dict(type="CheckSetupHook")]
 
 
 def check_data(cfg: Config, *splits: str) -> None:
@@ -99,7 +103,7 @@ def check_data(cfg: Config, *splits: str) -> None:
     init_default_scope(cfg.get("default_scope", "mmseg"))
     for split in splits:
         loader = cfg.get(f"{split}_dataloader")
-        if loader is None:
+        if not isinstance(loader, dict):
             continue
         key = f"{split}_dataloader.dataset"
         problem, cause = "it has no samples", None
@@ -112,28 +116,20 @@ def check_data(cfg: Config, *splits: str) -> None:
         except ValueError as error:
             if "need at least one array" not in str(error):  # BaseDataset, if empty
                 raise
-        roots = [f"{k}.data_root=DIR" for k in _innermost(loader["dataset"], key)]
+        inner = inner_datasets(loader["dataset"], key)
+        roots = [f"{inner_key}.data_root=DIR" for inner_key, _ in inner]
         raise FileNotFoundError(
             f"{key}: {problem}. If the data is in another folder, give it by "
             f"--cfg-options {' '.join(roots)}"
         ) from cause
 
 
-def _innermost(dataset: dict, key: str) -> list[str]:
-    """The keys of the data sets inside wrappers such as RepeatDataset."""
-    if "dataset" in dataset:
-        return _innermost(dataset["dataset"], f"{key}.dataset")
-    if "datasets" in dataset:
-        inner = enumerate(dataset["datasets"])
-        return [k for i, d in inner for k in _innermost(d, f"{key}.datasets.{i}")]
-    return [key]
-
-
 def resume(cfg: Config, cfg_options: dict | None = None) -> None:
     """Resume from the newest good checkpoint in the work dir, if there is one.
 
     Otherwise training starts from the weights of the config's ``load_from``, if any. A
-    ``load_from`` on the command line is the checkpoint to resume from.
+    ``load_from`` on the command line, or beside ``resume = True`` in the config, is the
+    checkpoint to resume from.
 
     Args:
         cfg: The config, overridden.
@@ -143,7 +139,8 @@ def resume(cfg: Config, cfg_options: dict | None = None) -> None:
         ValueError: There are checkpoints, but all of them are damaged.
     """
     newest = cfg.get("load_from")
-    if "load_from" not in (cfg_options or {}):
+    named = cfg.get("resume") or "load_from" in (cfg_options or {})
+    if not (newest and named):
         newest = find_newest(cfg.work_dir)
     cfg.resume = newest is not None
     if cfg.resume:

@@ -19,11 +19,12 @@ def replacing(path: Path) -> Iterator[Path]:
     replaces ``path`` when the block ends, and is removed if the block raises.
 
     Args:
-        path: The file to write or replace. Its folder exists.
+        path: The file to write or replace. Its folder is made if it is missing.
 
     Yields:
         The path to write to.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield partial
@@ -33,20 +34,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write indented JSON; the folder is made if it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write indented JSON."""
     with replacing(path) as partial:
         partial.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
 
 
-def write_figure(path: Path, figure: "Figure", dpi: int = 120) -> None:
-    """Save a figure as PNG, SVG or PDF, by the ending; the folder is made if missing.
-
-    Args:
-        path: The file to write.
-        figure: What to save.
-        dpi: Pixels per inch of a PNG.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_figure(path: Path, figure: "Figure") -> None:
+    """Save a figure as PNG, SVG or PDF, by the ending."""
     with replacing(path) as partial:
-        figure.savefig(partial, dpi=dpi)
+        figure.savefig(partial, dpi=120)

@@ -9,6 +9,7 @@ from mmseg.models.segmentors import EncoderDecoder
 
 from mmseg_dynet.apis import (
     evenly_spaced,
+    inner_datasets,
     input_channels,
     input_size,
     load_config,
@@ -29,6 +30,15 @@ from mmseg_dynet.apis import (
 )
 def test_picks_are_evenly_spaced(number, expected):
     assert list(evenly_spaced(range(11), number)) == expected
+
+
+def test_data_sets_inside_wrappers_are_found_by_their_keys():
+    first, second = dict(type="A"), dict(type="B")
+    wrapped = dict(type="Repeat", dataset=dict(type="Concat", datasets=[first, second]))
+    assert [*inner_datasets(wrapped, "test")] == [
+        ("test.dataset.datasets.0", first),
+        ("test.dataset.datasets.1", second),
+    ]
 
 
 @pytest.mark.parametrize("size", [(360, 480), (240, 320), (100, 500), (361, 734)])

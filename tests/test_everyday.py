@@ -42,7 +42,8 @@ def train(run_tool, write_config) -> Callable[..., Weights]:
 
     def run(*options: str, config: str = DYNAMIC, resume: bool = False) -> Weights:
         arguments = [config, "--work-dir", "run", *(["--resume"] if resume else [])]
-        run_tool("train.py", *arguments, "--cfg-options", "resume=False", *options)
+        overrides = ["--cfg-options", *options] if options else []
+        run_tool("train.py", *arguments, *overrides)
         path = Path(Path("run/last_checkpoint").read_text())
         return torch.load(path, weights_only=False)["state_dict"]
 
@@ -171,10 +172,10 @@ def test_a_resumed_training_says_which_settings_it_keeps(train):
     assert "lr is 0.05 (config: 0.5)" in log()
     assert "end is 200 (config: 99)" in log()
     Path("cosine.py").write_text(
-        f"_base_ = '{DYNAMIC}'\n"
+        f"_base_ = '{DYNAMIC}'\nresume = True\n"
         "param_scheduler = [dict(type='CosineAnnealingLR', T_max=9, by_epoch=False)]"
     )
-    train("train_cfg.max_iters=4", config="cosine.py", resume=True)
+    train("train_cfg.max_iters=4", config="cosine.py")
     assert "T_max is None (config: 9)" in log()
 
 

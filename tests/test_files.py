@@ -42,8 +42,8 @@ def test_json_is_written_into_a_new_folder_or_not_at_all(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_figure_is_written_in_the_size_asked_for(tmp_path):
+def test_a_figure_is_written_in_its_size(tmp_path):
     path = tmp_path / "new/a.png"
-    write_figure(path, Figure(figsize=(2, 1)), dpi=50)
+    write_figure(path, Figure(figsize=(2, 1)))
     with Image.open(path) as image:
-        assert image.size == (100, 50)
+        assert image.size == (240, 120)

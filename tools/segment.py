@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS
 from mmseg.apis import inference_model
 from rich.progress import track
 
-from mmseg_dynet.apis import build_model, input_channels
+from mmseg_dynet.apis import build_model, inner_datasets, input_channels
 from mmseg_dynet.cli import at_least, config_parser, load_config
 from mmseg_dynet.deploy.kernel_reuse import KernelReuse, check_whole_frames
 from mmseg_dynet.files import replacing
@@ -79,7 +79,6 @@ def paint_images(targets: dict[Path, Path], paint: Callable) -> int:
         image = mmcv.imread(path)
         if image is None:
             raise ValueError(f"{path} cannot be read as an image")
-        target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as partial:
             if not cv2.imwrite(str(partial), paint(image, str(path))):
                 raise OSError(f"{target} cannot be written")
@@ -90,7 +89,6 @@ def paint_video(path: Path, out: Path, paint: Callable) -> int:
     video = mmcv.VideoReader(str(path))
     codec = cv2.VideoWriter.fourcc(*VIDEOS[out.suffix.lower()])
     rate = video.fps if video.fps > 0 else 25
-    out.parent.mkdir(parents=True, exist_ok=True)
     count = 0
     with replacing(out) as partial:
         writer = cv2.VideoWriter(str(partial), codec, rate, video.resolution)
@@ -111,10 +109,10 @@ def main():
         targets = plan(args.input, args.out)
         cfg = load_config(args.config, args.cfg_options)
         model = build_model(cfg, args.checkpoint).to(get_device())
-        if "test_pipeline" not in cfg:
-            cfg.test_pipeline = cfg.test_dataloader.dataset.pipeline
+        _, data = next(inner_datasets(cfg.test_dataloader.dataset))
+        cfg.setdefault("test_pipeline", data.pipeline)
         model.cfg = cfg  # inference_model asks for its test_pipeline
-        dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, lazy_init=True))
+        dataset = DATASETS.build(dict(data, lazy_init=True))
         palette = np.array([*dataset.metainfo["palette"], (0, 0, 0)])[:, ::-1]  # BGR
 
         def paint(image: np.ndarray, source: str | np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from mmengine.runner import Runner
 
+from mmseg_dynet.apis import inner_datasets
 from mmseg_dynet.cli import (
     add_launch_arguments,
     check_data,
@@ -31,19 +32,22 @@ def main():
     check_data(cfg, "test")
     cfg.load_from = args.checkpoint
     if args.show or args.show_dir:
-        cfg.default_hooks.visualization.update(
-            # The hook's own interval would paint every 50th image only.
+        cfg.default_hooks.visualization = dict(
+            cfg.default_hooks.get("visualization") or dict(type="SegVisualizationHook"),
             draw=True,
-            interval=1,
+            interval=1,  # the hook's own would paint every 50th image only
             show=args.show,
             wait_time=args.wait_time,
         )
         cfg.visualizer.save_dir = args.show_dir
     if args.tta:
-        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        for _, dataset in inner_datasets(cfg.test_dataloader.dataset):
+            dataset.pipeline = cfg.tta_pipeline
         cfg.model = dict(**cfg.tta_model, module=cfg.model)
     if args.out is not None:
-        cfg.test_evaluator.update(output_dir=args.out, keep_results=True)
+        evaluators = cfg.test_evaluator
+        for metric in evaluators if isinstance(evaluators, list) else [evaluators]:
+            metric.update(output_dir=args.out, keep_results=True)
     Runner.from_cfg(cfg).test()
 
 

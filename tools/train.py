@@ -31,16 +31,16 @@ def main():
     args = parse_args()
     cfg = load_run_config(args)
     check_data(cfg, "train", "val")
-    cfg.resume = args.resume
-    if args.resume:
+    if args.resume or cfg.get("resume"):
         resume(cfg, args.cfg_options)
-    if args.amp:
+    if args.amp and cfg.optim_wrapper.get("type") != "BFloat16OptimWrapper":
         if torch.cuda.is_available():
             cfg.optim_wrapper.type = "AmpOptimWrapper"
             cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
         else:  # MMEngine's needs a GPU
             cfg.optim_wrapper.type = "BFloat16OptimWrapper"
-            cfg.optim_wrapper.pop("loss_scale", None)
+            for option in ("loss_scale", "dtype", "use_fsdp"):
+                cfg.optim_wrapper.pop(option, None)
     RUNNERS.build(cfg).train()
 
 

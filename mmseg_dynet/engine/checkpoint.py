@@ -128,25 +128,23 @@ def weights_of(checkpoint: dict) -> dict[str, Tensor]:
     """The weights in a checkpoint, without the prefix that a wrapper adds to names.
 
     They are its ``state_dict`` (MMEngine), its ``model`` (torchvision's scripts), or
-    all of it.
+    the tensors in it.
 
     Raises:
         ValueError: There are none.
     """
-    weights = checkpoint.get("state_dict", checkpoint.get("model", checkpoint))
-    values = weights.values() if isinstance(weights, dict) else ()
-    if not values or not all(isinstance(value, Tensor) for value in values):
+    content = checkpoint.get("state_dict", checkpoint.get("model", checkpoint))
+    weights = {
+        name.removeprefix("module."): value
+        for name, value in (content.items() if isinstance(content, dict) else ())
+        if isinstance(value, Tensor)
+    }
+    if not weights:
         raise ValueError(
             "the checkpoint has no weights under state_dict or model, and is not a "
             f"state dict itself: it has {', '.join(map(str, checkpoint))}"
         )
-    return {name.removeprefix("module."): value for name, value in weights.items()}
-
-
-def short_name(checkpoint: str | Path) -> str:
-    """A name that tells several checkpoints apart: "run/iter_80000"."""
-    path = Path(checkpoint)
-    return Path(path.parent.name, path.stem).as_posix()
+    return weights
 
 
 def is_whole(path: str | Path) -> bool:

@@ -21,9 +21,7 @@ class AtomicBackend(LocalBackend):
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write a file, or leave the old one in place if that fails."""
-        path = Path(filepath)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial, partial.open("wb") as file:
+        with replacing(Path(filepath)) as partial, partial.open("wb") as file:
             file.write(obj)
             file.flush()
             os.fsync(file.fileno())

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 AMPERE = (8, 0)
 """Compute capability of the first NVIDIA GPUs with bfloat16."""
+X86_FLAGS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
 
 
 def computes_bfloat16(device_type: str) -> bool:
@@ -26,24 +27,17 @@ def computes_bfloat16(device_type: str) -> bool:
         device_type: As in ``torch.device(...).type``. True for types other than "cpu"
             and "cuda".
     """
-    if device_type == "cpu":
-        return (
-            torch.backends.mkldnn.is_available()
-            and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-            and not _is_x86_without_bfloat16()
-        )
     if device_type == "cuda":
         return torch.cuda.get_device_capability() >= AMPERE
-    return True
-
-
-def _is_x86_without_bfloat16() -> bool:
-    """Whether oneDNN, which only asks for AVX512, would emulate bfloat16."""
-    if platform.machine() not in ("x86_64", "AMD64"):
+    if device_type != "cpu":
+        return True
+    mkldnn = torch.backends.mkldnn.is_available()
+    if not mkldnn or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
-    flags = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    checks = [getattr(torch.cpu, flag, None) for flag in flags]
-    return None not in checks and not any(check() for check in checks)
+    # On x86, oneDNN asks for AVX512 only.
+    is_x86 = platform.machine() in ("x86_64", "AMD64")
+    flags = [getattr(torch.cpu, flag, None) for flag in X86_FLAGS]
+    return not is_x86 or None in flags or any(flag() for flag in flags)
 
 
 class BFloat16OptimWrapper(OptimWrapper):

@@ -1,24 +1,23 @@
 """One hook that finds mistakes of a set-up before the first step."""
 
-from itertools import zip_longest
-
 from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from mmengine.runner import CheckpointLoader, EpochBasedTrainLoop, Runner
-from mmseg.models.decode_heads import STDCHead
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmseg.models.decode_heads import STDCHead, VPDDepthHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.losses import CrossEntropyLoss, OhemCrossEntropy
 from torch import nn
 from torch.utils.data import DataLoader
 
+from .checkpoint import weights_of
 from .hooks import unwrapped_model
-from .weights import check_weights, pretrained_parts, shapes_of, weights_in
+from .resume import check_optimizer, warn_of_kept_settings
+from .weights import check_pretrained, check_weights, shapes_of
 
 SOFTMAX = (CrossEntropyLoss, OhemCrossEntropy)
-# What training changes in the states of optimizers and schedules.
-PROGRESS = {"params", "last_step", "base_values", "best", "num_bad_epochs"}
+OTHER_CLASSES = (STDCHead, VPDDepthHead)  # edges and depths, not those of the data
 
 
 class CheckSetupHook(Hook):
@@ -44,31 +43,29 @@ class CheckSetupHook(Hook):
         """Check a checkpoint before the model loads it, also in a test."""
         model, resumes = _model(runner), runner._resume
         training = isinstance(runner.optim_wrapper, OptimWrapper | OptimWrapperDict)
-        weights = weights_in(checkpoint)
+        weights = weights_of(checkpoint)
         backbone = shapes_of(getattr(model, "backbone", nn.Identity()).state_dict())
         if training and backbone and backbone.items() <= shapes_of(weights).items():
             # A backbone alone, by names that MMEngine would not recognise.
             weights = {f"backbone.{name}": weight for name, weight in weights.items()}
             checkpoint["state_dict"] = weights
+        checkpoint.setdefault("state_dict", weights)  # where MMEngine looks
         if self.strict_weights:
             source = runner.cfg.get("load_from") or "the checkpoint"
             check_weights(model, weights, source, partial=training and not resumes)
         if training and resumes:
-            _warn_of_kept_settings(runner, checkpoint)
+            warn_of_kept_settings(runner, checkpoint)
 
     def before_train(self, runner: Runner) -> None:
-        """Check the loop, the classes and the pretrained weights."""
+        """Check the optimizer, loops, classes and pretrained weights."""
         model, loop = _model(runner), runner.train_loop
+        check_optimizer(runner.optim_wrapper)
         by_epoch = isinstance(loop, EpochBasedTrainLoop)
         _check_loader(model, loop.dataloader, "train_dataloader", by_epoch)
         if runner.val_loop is not None:
             _check_loader(model, runner.val_dataloader, "val_dataloader")
-        for name, module in model.named_modules() if self.strict_weights else ():
-            for init_cfg in pretrained_parts(module):
-                path, prefix = init_cfg["checkpoint"], init_cfg.get("prefix") or ""
-                content = CheckpointLoader.load_checkpoint(path, map_location="cpu")
-                source = f"{path}, for {name or 'the model'} with {prefix=},"
-                check_weights(module, weights_in(content, prefix), source, True)
+        if self.strict_weights:
+            check_pretrained(model)
 
     def before_test(self, runner: Runner) -> None:
         """Check the classes."""
@@ -104,11 +101,12 @@ def _check_loader(
             dataset, key = dataset.datasets[0], f"{key}.datasets.0"
     classes = getattr(dataset, "metainfo", {}).get("classes")
     for name, head in model.named_modules():
-        # STDCHead's classes are those of an edge detector.
-        if not isinstance(head, BaseDecodeHead) or isinstance(head, STDCHead):
+        if not isinstance(head, BaseDecodeHead) or isinstance(head, OTHER_CLASSES):
             continue
         option = f"model.{name}.num_classes"
-        if classes is not None and head.num_classes != len(classes):
+        # One channel under a sigmoid tells two classes apart, however they are counted.
+        numbers = {head.num_classes, 2 if head.num_classes == 1 else 0}
+        if classes is not None and len(classes) not in numbers:
             raise ValueError(
                 f"{option} is {head.num_classes}, but {key} ({type(dataset).__name__}) "
                 f"has {len(classes)} classes: set {option}={len(classes)}, or "
@@ -122,27 +120,3 @@ def _check_loader(
                 f"and learns nothing: set {option}=2 (background and the class), with "
                 "loss_decode.use_sigmoid=True if out_channels=1"
             )
-
-
-def _warn_of_kept_settings(runner: Runner, checkpoint: dict) -> None:
-    """Compare the config's optimizer and schedules with those to be resumed."""
-    groups = getattr(runner.optim_wrapper, "param_groups", [])
-    saved = checkpoint.get("optimizer", {}).get("param_groups", [])
-    pairs = [*zip(groups, saved, strict=False)]
-    if isinstance(runner.param_schedulers, list):
-        now = [schedule.state_dict() for schedule in runner.param_schedulers]
-        pairs += zip_longest(now, checkpoint.get("param_schedulers", []), fillvalue={})
-    kept = {
-        f"{key.removeprefix('initial_')} is {old.get(key)} (config: {new.get(key)})": 0
-        for new, old in pairs
-        for key in sorted(new.keys() | old.keys())
-        if key not in PROGRESS and key[0] != "_" and f"initial_{key}" not in new
-        # Another version of torch may add settings that are off.
-        if (new.get(key) or None) != (old.get(key) or None)
-    }
-    if kept:
-        runner.logger.warning(
-            f"Resuming keeps settings of the checkpoint: {'; '.join([*kept][:9])}. To "
-            "use the config's, start from its weights: --cfg-options load_from=FILE "
-            "without --resume"
-        )

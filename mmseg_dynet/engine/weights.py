@@ -1,41 +1,42 @@
 """Whether the weights of a checkpoint fit a module: MMEngine loads those that do."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from mmengine.model import BaseModule
 from mmengine.model.weight_init import PretrainedInit
+from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from mmseg_dynet.models.dynamize import DynamizedConv2d
 from mmseg_dynet.ops import DyConv2d
 
+from .checkpoint import weights_of
 
-def weights_in(checkpoint: Mapping, prefix: str = "") -> dict[str, Tensor]:
-    """The weights that MMEngine finds in a checkpoint, by their names in the module.
 
-    Args:
-        checkpoint: What a file holds.
-        prefix: Of the weights to keep, as in ``init_cfg``. Without one, the prefix of a
-            wrapper is removed.
+def check_pretrained(model: nn.Module) -> None:
+    """Check the checkpoints that are named in ``init_cfg``, as :func:`check_weights`.
+
+    Modules with an ``init_weights`` of their own may convert them, and are left alone.
     """
-    prefix = prefix and prefix.removesuffix(".") + "."
-    return {
-        name.removeprefix(prefix or "module."): weight
-        for name, weight in checkpoint.get("state_dict", checkpoint).items()
-        if name.startswith(prefix)
-    }
-
-
-def pretrained_parts(module: nn.Module) -> Iterator[dict]:
-    """The parts of a module's ``init_cfg`` that load a checkpoint as it is."""
-    if not isinstance(module, BaseModule):
-        return
-    if type(module).init_weights is not BaseModule.init_weights:
-        return  # it may convert the checkpoint
-    init_cfgs = module.init_cfg or []
-    for init_cfg in [init_cfgs] if isinstance(init_cfgs, dict) else init_cfgs:
-        if init_cfg["type"] in ("Pretrained", PretrainedInit):
-            yield init_cfg
+    for name, module in model.named_modules():
+        if getattr(type(module), "init_weights", None) is not BaseModule.init_weights:
+            continue
+        init_cfgs = module.init_cfg or []
+        for init_cfg in [init_cfgs] if isinstance(init_cfgs, dict) else init_cfgs:
+            if init_cfg["type"] not in ("Pretrained", PretrainedInit):
+                continue
+            path, prefix = init_cfg["checkpoint"], init_cfg.get("prefix") or ""
+            start = prefix and prefix.removesuffix(".") + "."
+            content = CheckpointLoader.load_checkpoint(path, map_location="cpu")
+            # MMEngine does not look under "model" here.
+            weights = weights_of(dict(state_dict=content.get("state_dict", content)))
+            weights = {
+                n.removeprefix(start): w
+                for n, w in weights.items()
+                if n.startswith(start)
+            }
+            source = f"{path}, for {name or 'the model'} with {prefix=},"
+            check_weights(module, weights, source, partial=True)
 
 
 def shapes_of(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -96,12 +97,16 @@ def check_weights(
                 if dynamized
                 else "convert it with tools/model_converters/static2dynet.py"
             )
+        first = next(iter(wanted))
+        nested = [n.removesuffix(first) for n in given if n.endswith(f".{first}")]
+        if nested and first not in given:
+            remedy = f'Its names begin with "{nested[0]}": give init_cfg that prefix'
         raise ValueError(
             f"{source} does not fit {type(module).__name__}: {len(unfit)} of "
             f"{len(wanted)} weights are missing or have other shapes "
             f"({', '.join([*unfit][:5])}{', ...' if len(unfit) > 5 else ''}). {remedy}"
-            ", or set strict_weights=False in CheckSetupHook (custom_hooks) to start "
-            "them at random"
+            + ", or set strict_weights=False in CheckSetupHook (custom_hooks) to start "
+            "them at random" * partial
         )
 
 

@@ -6,13 +6,21 @@ import pytest
 import torch
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from mmengine.model import BaseModule
+from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import save_checkpoint
-from mmseg.models.decode_heads import FCNHead, PointHead, STDCHead, point_head
+from mmseg.models.decode_heads import (
+    FCNHead,
+    PointHead,
+    STDCHead,
+    VPDDepthHead,
+    point_head,
+)
 from torch import nn
 from torch.utils.data import Subset
 
 from mmseg_dynet.engine import CheckSetupHook
+from mmseg_dynet.engine.resume import check_optimizer
 from mmseg_dynet.engine.weights import check_weights
 from mmseg_dynet.models import DyMobileNetV2, DyResNet
 
@@ -43,7 +51,9 @@ def concat(*datasets: BaseDataset) -> ConcatDataset:
 def check(model: nn.Module, dataset: object = ()) -> None:
     loader = SimpleNamespace(dataset=dataset, sampler=None)
     loop = SimpleNamespace(dataloader=loader)
-    runner = SimpleNamespace(model=model, train_loop=loop, val_loop=None)
+    runner = SimpleNamespace(
+        model=model, train_loop=loop, val_loop=None, optim_wrapper=None
+    )
     CheckSetupHook().before_train(runner)
 
 
@@ -195,12 +205,21 @@ def test_classes_of_wrapped_data_are_found(dataset, key):
     check(Segmentor(nn.Identity(), decode_head=heads[0]), dataset)
 
 
-def test_data_without_classes_and_heads_of_edges_pass():
+def test_data_without_classes_and_heads_of_edges_or_depths_pass():
     check(Segmentor(nn.Identity(), decode_head=head(5)), [0])
+    with torch.device("meta"):
+        check(Segmentor(nn.Identity(), decode_head=VPDDepthHead()), data(27))
     with DefaultScope.overwrite_default_scope("mmseg"):
         edges = STDCHead(0.1, in_channels=4, channels=4, num_classes=2, num_convs=1,
                          concat_input=False)  # fmt: skip
     check(Segmentor(nn.Identity(), decode_head=head(5), edges=edges), data(5))
+
+
+@pytest.mark.parametrize("num_classes", [1, 2])
+def test_one_channel_under_a_sigmoid_tells_two_classes_apart(num_classes):
+    loss = dict(type="CrossEntropyLoss", use_sigmoid=True)
+    binary = head(num_classes, out_channels=1, loss_decode=loss)
+    check(Segmentor(nn.Identity(), decode_head=binary), data(2))
 
 
 @pytest.mark.parametrize("loss", ["CrossEntropyLoss", "OhemCrossEntropy"])
@@ -213,3 +232,20 @@ def test_one_class_under_softmax_is_refused(loss, options):
     )
     with pytest.raises(ValueError, match="has one output channel under softmax"):
         check(model, data(options["num_classes"]))
+
+
+# Resuming
+
+
+def test_the_optimizer_of_a_checkpoint_is_the_configs():
+    weights = [nn.Parameter(torch.ones(1))]
+    saved = torch.optim.SGD(weights, lr=0.1).state_dict()
+    same, other = torch.optim.SGD(weights, lr=0.2), torch.optim.AdamW(weights)
+    for optimizer in (same, other):
+        check_optimizer(OptimWrapper(optimizer))
+        optimizer.load_state_dict(saved)
+    check_optimizer(OptimWrapper(same))
+    with pytest.raises(
+        ValueError, match=r"another optimizer than AdamW, without.*betas"
+    ):
+        check_optimizer(OptimWrapper(other))

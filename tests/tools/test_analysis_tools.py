@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import pseudo_collate
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
 from mmseg.registry import DATASETS
 from PIL import Image
 from torch import nn
@@ -157,6 +159,17 @@ def test_compare(run_tool, write_config, save_weights, tmp_path):
     assert width > height > 200
 
 
+@METRICS.register_module()
+class Remark(BaseMetric):
+    """A metric that is not a number."""
+
+    def process(self, data_batch, data_samples):
+        self.results.append(None)
+
+    def compute_metrics(self, results):
+        return dict(remark="fine")
+
+
 def test_compare_a_binary_head_by_dice(run_tool, write_config, save_weights, tmp_path):
     """One logit, which the host turns into labels of type float, and no mIoU."""
     config = write_config(
@@ -171,7 +184,10 @@ def test_compare_a_binary_head_by_dice(run_tool, write_config, save_weights, tmp
             "test_dataloader.dataset.metainfo": dict(
                 classes=("road", "sidewalk"), palette=[(128, 64, 128), (244, 35, 232)]
             ),
-            "test_evaluator.iou_metrics": ["mDice"],
+            "test_evaluator": [
+                dict(type="IoUMetric", iou_metrics=["mDice"]),
+                dict(type="Remark"),
+            ],
         },
     )
     printed = run_tool(

@@ -10,6 +10,8 @@ import pytest
 import torch
 from mmengine.runner import save_checkpoint
 
+from mmseg_dynet.apis import build_model, load_config
+
 
 def last_metrics(work_dir: str) -> dict:
     """The metrics of the last validation or test in a work dir."""
@@ -21,7 +23,8 @@ def last_metrics(work_dir: str) -> dict:
 
 
 def test_train_resume_and_test(run_tool, write_config):
-    config = write_config("dy-")
+    metrics = [dict(type="IoUMetric", iou_metrics=["mIoU"])]
+    config = write_config("dy-", test_evaluator=metrics)
     run_tool("train.py", config, "--work-dir", "run")
     trained = torch.load("run/iter_2.pth", map_location="cpu", weights_only=False)
     bank = trained["state_dict"]["backbone.layer1.0.conv1.weight"]
@@ -73,3 +76,5 @@ def test_a_test_needs_no_weights_of_the_auxiliary_head(
     save_checkpoint(dict(state_dict=bare), "bare.pth")
     run_tool("test.py", config, "bare.pth", "--work-dir", "test")
     assert last_metrics("test")["mIoU"] > 0
+    model = build_model(load_config(config), "bare.pth")
+    assert torch.equal(model.backbone.conv1.weight, bare["backbone.conv1.weight"])

@@ -6,6 +6,7 @@ or in all of its windows.
 
 from collections.abc import Sequence
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from statistics import median
 from textwrap import fill
@@ -24,8 +25,14 @@ from torch import Tensor, nn
 from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.analysis.latency import time_alternating
 from mmseg_dynet.apis import evenly_spaced, windows_shape
-from mmseg_dynet.cli import at_least, config_parser, default_work_dir, load_config
-from mmseg_dynet.engine.checkpoint import find_newest, short_name, use_safe_loading
+from mmseg_dynet.cli import (
+    add_setup_check,
+    at_least,
+    config_parser,
+    default_work_dir,
+    load_config,
+)
+from mmseg_dynet.engine.checkpoint import find_newest, use_safe_loading
 from mmseg_dynet.files import write_figure, write_json
 
 
@@ -77,14 +84,16 @@ def name_networks(config_paths: list[str], checkpoints: list[str]) -> list[str]:
     """Name networks after their configs; where these are equal, add checkpoints."""
     names = [Path(path).stem for path in config_paths]
     if len(set(names)) < len(names):
-        pairs = zip(names, checkpoints, strict=True)
-        names = [f"{name}, {short_name(checkpoint)}" for name, checkpoint in pairs]
+        paths = map(Path, checkpoints)
+        pairs = zip(names, paths, strict=True)
+        names = [f"{name}, {path.parent.name}/{path.stem}" for name, path in pairs]
     return names
 
 
 def build_runner(name: str, cfg: Config, checkpoint: str, work_dir: str) -> Runner:
     cfg.load_from = checkpoint
     cfg.work_dir = work_dir
+    add_setup_check(cfg)
     # Visualizers are global by name: a second one would write to the first's work dir.
     cfg.visualizer.name = name
     return Runner.from_cfg(cfg)
@@ -121,11 +130,10 @@ def draw_predictions(runners: dict[str, Runner], num_images: int) -> Figure:
     dataset = next(iter(runners.values())).test_dataloader.dataset
     classes, palette = dataset.metainfo["classes"], dataset.metainfo["palette"]
     samples = list(evenly_spaced(dataset, num_images))
-    truths = [s["data_samples"].gt_sem_seg.data[0].numpy() for s in samples]
-    columns = {
-        "image": [to_rgb(s["inputs"]) for s in samples],
-        "ground truth": [colorize(truth, palette) for truth in truths],
-    }
+    columns = {"image": [to_rgb(s["inputs"]) for s in samples]}
+    if "gt_sem_seg" in samples[0]["data_samples"]:
+        truths = [s["data_samples"].gt_sem_seg.data[0].numpy() for s in samples]
+        columns["ground truth"] = [colorize(truth, palette) for truth in truths]
     for name, runner in runners.items():
         columns[name] = [colorize(predict(runner, s), palette) for s in samples]
 
@@ -181,8 +189,9 @@ def main():
     for name, path, checkpoint in zip(names, args.configs, checkpoints, strict=True):
         cfg = load_config(path, args.cfg_options)
         runners[name] = build_runner(name, cfg, checkpoint, default_work_dir(path))
-        metrics = {key: float(value) for key, value in runners[name].test().items()}
-        report[name] = {"metrics": metrics}
+        metrics = runners[name].test()
+        numbers = {k: float(v) for k, v in metrics.items() if isinstance(v, Real)}
+        report[name] = {"metrics": numbers}
 
     sample = next(iter(runners.values())).test_dataloader.dataset[0]
     image_size = tuple(sample["inputs"].shape[1:])

@@ -17,7 +17,12 @@ from mmengine.registry import DATASETS
 from prettytable import PrettyTable
 from torch import nn
 
-from mmseg_dynet.apis import build_model, input_channels, input_size
+from mmseg_dynet.apis import (
+    build_model,
+    inner_datasets,
+    input_channels,
+    input_size,
+)
 from mmseg_dynet.cli import at_least, config_parser, load_config
 from mmseg_dynet.deploy.export import (
     INPUT,
@@ -86,8 +91,9 @@ def parse_args():
 
 
 def read_metadata(cfg: Config, model: nn.Module) -> dict[str, object]:
+    _, data = next(inner_datasets(cfg.test_dataloader.dataset))
     # Lazy: no file of the data set is looked for.
-    dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, lazy_init=True))
+    dataset = DATASETS.build(dict(data, lazy_init=True))
     metadata = {name: list(dataset.metainfo[name]) for name in ("classes", "palette")}
     if model.out_channels == 1:
         metadata["threshold"] = model.decode_head.threshold
@@ -120,7 +126,6 @@ def main():
 
     # It also lists the packages that it could have exported.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     metadata = read_metadata(cfg, model)
     # The file gets its place after the check; OpenVINO's has another beside it.
     with TemporaryDirectory(dir=args.out.parent, prefix=".export") as folder:

@@ -75,7 +75,7 @@ def leaves(dataset):
     return leaves(dataset.dataset) if hasattr(dataset, "dataset") else [dataset]
 
 
-def some(items):
+def shortened(items):
     """The first of many items, a line each."""
     more = [f"... and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
     return [*items[:SHOWN], *more]
@@ -97,18 +97,19 @@ def check(dataset, title, num_workers):
             maps[value] += 1
             examples.setdefault(value, path)
     print(f"\n{title}: {len(dataset)} images, height x width:")
-    for line in some([f"{h}x{w} ({n} images)" for (h, w), n in sizes.most_common()]):
+    found = [f"{h}x{w} ({n} images)" for (h, w), n in sizes.most_common()]
+    for line in shortened(found):
         print(f"  {line}")
     if pixels:
         errors += check_labels(dataset, title, pixels, maps, examples)
-    for error in some(errors):
+    for error in shortened(errors):
         print(f"ERROR: {error}")
     return len(errors)
 
 
 def check_labels(dataset, title, pixels, maps, examples):
     """Print the share of each class, and return what is wrong with the labels."""
-    ignored = dataset.ignore_index
+    ignored = getattr(dataset, "ignore_index", 255)
     known = range(1 + max(pixels.keys() - {ignored}, default=0))
     classes = dataset.metainfo.get("classes") or [str(label) for label in known]
     total = sum(pixels.values())

@@ -92,7 +92,6 @@ def main() -> None:
             meta={key: meta[key] for key in META if key in meta},
             state_dict=conversion.state_dict,
         )
-        args.out.parent.mkdir(parents=True, exist_ok=True)
         # An open file: PyTorch would store the name of a path.
         with replacing(args.out) as partial, partial.open("wb") as file:
             torch.save(content, file)
