@@ -85,7 +85,8 @@ def add_setup_check(cfg: Config) -> None:
     """Add a CheckSetupHook to a config without one, such as MMSegmentation's own."""
     hooks = cfg.get("custom_hooks") or []
     if "CheckSetupHook" not in str(hooks):
-        cfg.custom_hooks = [*hooks, dict(type="CheckSetupHook")]
+        # First: others may take what they need from a checkpoint, as EMAHook does.
+        cfg.custom_hooks = [dict(type="CheckSetupHook"), *hooks]
 
 
 def check_data(cfg: Config, *splits: str) -> None:

@@ -20,6 +20,8 @@ TWO_CLASSES = (
     "train_dataloader.dataset.metainfo.classes=('road','car')",
     "val_dataloader.dataset.metainfo.classes=('road','car')",
     "model.decode_head.num_classes=2", "model.auxiliary_head.num_classes=2",
+    "model.decode_head.loss_decode.class_weight=None",
+    "model.auxiliary_head.loss_decode.class_weight=None",
 )  # fmt: skip
 
 Weights = dict[str, torch.Tensor]
@@ -123,6 +125,10 @@ def test_another_number_of_classes_is_fine_tuned(train):
         (
             [*TWO_CLASSES, "model.decode_head.out_channels=1"],
             r"model\.decode_head has one output channel under softmax",
+        ),
+        (
+            TWO_CLASSES[:-1],
+            r"model\.auxiliary_head\.loss_decode\.class_weight has 19 numbers for 2",
         ),
     ],
 )

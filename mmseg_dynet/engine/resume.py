@@ -2,8 +2,8 @@
 
 from itertools import zip_longest
 
-from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
+from torch.optim import Optimizer
 
 # What training changes in the states of optimizers and schedules.
 PROGRESS = {"params", "last_step", "base_values", "best", "num_bad_epochs"}
@@ -13,15 +13,19 @@ REMEDY = (
 )
 
 
-def check_optimizer(optim_wrapper: OptimWrapper | None) -> None:
-    """Check that the optimizer has not resumed the settings of another one.
+def check_optimizer(optimizer: Optimizer, saved: list[dict]) -> None:
+    """Check that parameter groups are those of an optimizer of the same type.
 
     Raises:
-        ValueError: It lacks some of its own; its first step would be a KeyError.
+        ValueError: They lack some of its settings, without which torch fails.
     """
-    optimizer = getattr(optim_wrapper, "optimizer", None)
-    groups = getattr(optimizer, "param_groups", [])
-    missing = {key for group in groups for key in optimizer.defaults.keys() - group}
+    # Versions of torch add settings that are off, or switches.
+    wanted = {
+        key
+        for key, value in optimizer.defaults.items()
+        if value is not None and not isinstance(value, bool)
+    }
+    missing = wanted.difference(*saved) if saved else ()
     if missing:
         raise ValueError(
             f"the checkpoint is of another optimizer than {type(optimizer).__name__}, "
@@ -29,11 +33,17 @@ def check_optimizer(optim_wrapper: OptimWrapper | None) -> None:
         )
 
 
-def warn_of_kept_settings(runner: Runner, checkpoint: dict) -> None:
-    """Compare the config's optimizer and schedules with those to be resumed."""
-    groups = getattr(runner.optim_wrapper, "param_groups", [])
-    saved = checkpoint.get("optimizer", {}).get("param_groups", [])
-    pairs = [*zip(groups, saved, strict=False)]
+def check_settings(runner: Runner, checkpoint: dict) -> None:
+    """Compare the config's optimizer and schedules with those to be resumed.
+
+    Raises:
+        ValueError: The optimizer is another one. Other differences are warnings.
+    """
+    pairs = []
+    if optimizer := getattr(runner.optim_wrapper, "optimizer", None):
+        saved = checkpoint.get("optimizer", {}).get("param_groups", [])
+        check_optimizer(optimizer, saved)
+        pairs += zip(optimizer.param_groups, saved, strict=False)
     if isinstance(runner.param_schedulers, list):
         now = [schedule.state_dict() for schedule in runner.param_schedulers]
         pairs += zip_longest(now, checkpoint.get("param_schedulers", []), fillvalue={})

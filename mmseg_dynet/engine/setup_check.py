@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader
 
 from .checkpoint import weights_of
 from .hooks import unwrapped_model
-from .resume import check_optimizer, warn_of_kept_settings
+from .resume import check_settings
 from .weights import check_pretrained, check_weights, shapes_of
 
-SOFTMAX = (CrossEntropyLoss, OhemCrossEntropy)
+CROSS_ENTROPY = (CrossEntropyLoss, OhemCrossEntropy)
 OTHER_CLASSES = (STDCHead, VPDDepthHead)  # edges and depths, not those of the data
 
 
@@ -29,8 +29,9 @@ class CheckSetupHook(Hook):
     trained for another number of classes, and parts, such as the head, may be missing
     as a whole. A test has no exceptions, but needs no auxiliary head.
 
-    Heads and data sets must have the same number of classes, and loops over epochs no
-    endless sampler. Resuming warns of settings that the checkpoint overrides.
+    Heads, losses and data sets must have the same number of classes, and loops over
+    epochs no endless sampler. Resuming needs the optimizer of the checkpoint, and warns
+    of settings that the checkpoint overrides.
 
     Args:
         strict_weights: False accepts checkpoints that fit in part.
@@ -54,12 +55,11 @@ class CheckSetupHook(Hook):
             source = runner.cfg.get("load_from") or "the checkpoint"
             check_weights(model, weights, source, partial=training and not resumes)
         if training and resumes:
-            warn_of_kept_settings(runner, checkpoint)
+            check_settings(runner, checkpoint)
 
     def before_train(self, runner: Runner) -> None:
-        """Check the optimizer, loops, classes and pretrained weights."""
+        """Check the loop, the classes and the pretrained weights."""
         model, loop = _model(runner), runner.train_loop
-        check_optimizer(runner.optim_wrapper)
         by_epoch = isinstance(loop, EpochBasedTrainLoop)
         _check_loader(model, loop.dataloader, "train_dataloader", by_epoch)
         if runner.val_loop is not None:
@@ -112,7 +112,13 @@ def _check_loader(
                 f"has {len(classes)} classes: set {option}={len(classes)}, or "
                 f"{key}.metainfo.classes"
             )
-        losses = [m for m in head.modules() if isinstance(m, SOFTMAX)]
+        losses = [m for m in head.modules() if isinstance(m, CROSS_ENTROPY)]
+        for weights in (loss.class_weight for loss in losses):
+            if weights is not None and len(weights) not in (1, head.out_channels):
+                raise ValueError(
+                    f"model.{name}.loss_decode.class_weight has {len(weights)} numbers "
+                    f"for {head.out_channels} classes: set it for these, or to None"
+                )
         losses = [loss for loss in losses if not getattr(loss, "use_sigmoid", False)]
         if losses and head.out_channels == 1:
             raise ValueError(
