@@ -10,11 +10,7 @@ TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 VARIABLES = {
     "pytorch": TORCHRUN,
     "slurm": ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS"),
-    "mpi": (
-        "OMPI_COMM_WORLD_RANK",
-        "OMPI_COMM_WORLD_LOCAL_RANK",
-        "OMPI_COMM_WORLD_SIZE",
-    ),
+    "mpi": tuple(f"OMPI_COMM_WORLD_{n}" for n in ("RANK", "LOCAL_RANK", "SIZE")),
 }
 """What each launcher calls the variables that torchrun sets."""
 

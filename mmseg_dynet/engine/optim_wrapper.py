@@ -11,10 +11,6 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 from torch.optim import Optimizer
 
-AMPERE = (8, 0)
-"""Compute capability of the first NVIDIA GPUs with bfloat16."""
-X86_FLAGS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-
 
 def computes_bfloat16(device_type: str) -> bool:
     """Whether the machine's devices of a type compute in bfloat16.
@@ -28,7 +24,7 @@ def computes_bfloat16(device_type: str) -> bool:
             and "cuda".
     """
     if device_type == "cuda":
-        return torch.cuda.get_device_capability() >= AMPERE
+        return torch.cuda.get_device_capability() >= (8, 0)  # Ampere
     if device_type != "cpu":
         return True
     mkldnn = torch.backends.mkldnn.is_available()
@@ -36,8 +32,9 @@ def computes_bfloat16(device_type: str) -> bool:
         return False
     # On x86, oneDNN asks for AVX512 only.
     is_x86 = platform.machine() in ("x86_64", "AMD64")
-    flags = [getattr(torch.cpu, flag, None) for flag in X86_FLAGS]
-    return not is_x86 or None in flags or any(flag() for flag in flags)
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    checks = [getattr(torch.cpu, name, None) for name in names]
+    return not is_x86 or None in checks or any(check() for check in checks)
 
 
 class BFloat16OptimWrapper(OptimWrapper):

@@ -1,11 +1,13 @@
 """Set-ups that do not fit together stop before they train."""
 
+import logging
 from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from mmengine.model import BaseModule
+from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import save_checkpoint
 from mmseg.models.decode_heads import (
@@ -16,10 +18,11 @@ from mmseg.models.decode_heads import (
     point_head,
 )
 from torch import nn
+from torch.optim import Optimizer
 from torch.utils.data import Subset
 
 from mmseg_dynet.engine import CheckSetupHook
-from mmseg_dynet.engine.resume import check_optimizer
+from mmseg_dynet.engine.resume import check_settings
 from mmseg_dynet.engine.weights import check_weights
 from mmseg_dynet.models import DyMobileNetV2, DyResNet
 
@@ -234,17 +237,32 @@ def test_one_class_under_softmax_is_refused(loss, options):
 # Resuming
 
 
+def resume(optimizer: Optimizer, group: dict) -> None:
+    runner = SimpleNamespace(
+        optim_wrapper=OptimWrapper(optimizer),
+        param_schedulers=None,
+        logger=logging.getLogger(),
+    )
+    saved = dict(state={}, param_groups=[group])
+    check_settings(runner, dict(meta={}, message_hub={}, optimizer=saved))
+
+
 @pytest.mark.parametrize("momentum", [0, 0.9])
 def test_the_optimizer_of_a_checkpoint_is_the_configs(momentum):
     weights = [nn.Parameter(torch.ones(1))]
     sgd = torch.optim.SGD(weights, lr=0.1, momentum=momentum)
     adam = torch.optim.AdamW(weights)
-    check_optimizer(sgd, torch.optim.SGD(weights, lr=0.2).param_groups)
+    resume(sgd, torch.optim.SGD(weights, lr=0.2).param_groups[0])
     # Adam of torch 2.1 has fewer settings.
     switches = {"decoupled_weight_decay", "fused", "foreach", "amsgrad"}
     older = {k: v for k, v in adam.param_groups[0].items() if k not in switches}
-    check_optimizer(adam, [older])
-    with pytest.raises(ValueError, match="optimizer than AdamW, without betas, eps"):
-        check_optimizer(adam, sgd.param_groups)
-    with pytest.raises(ValueError, match="than SGD, without dampening, momentum"):
-        check_optimizer(sgd, [older])
+    resume(adam, older)
+    with pytest.raises(ValueError, match="is not AdamW, since it has no betas, eps"):
+        resume(adam, sgd.param_groups[0])
+    with pytest.raises(ValueError, match="not SGD, since it has no dampening, mom"):
+        resume(sgd, older)
+
+
+def test_weights_alone_are_not_resumed():
+    with pytest.raises(ValueError, match="no message_hub: a training cannot be"):
+        check_settings(SimpleNamespace(), dict(meta={}, state_dict={}))
