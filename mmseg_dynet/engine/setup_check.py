@@ -112,6 +112,8 @@ def _check_loader(
                 f"has {len(classes)} classes: set {option}={len(classes)}, or "
                 f"{key}.metainfo.classes"
             )
+        if not key.startswith("train_"):
+            continue  # no losses are computed
         losses = [m for m in head.modules() if isinstance(m, CROSS_ENTROPY)]
         for weights in (loss.class_weight for loss in losses):
             if weights is not None and len(weights) not in (1, head.out_channels):
