@@ -96,7 +96,9 @@ def read_metadata(cfg: Config, model: nn.Module) -> dict[str, object]:
     dataset = DATASETS.build(dict(data, lazy_init=True))
     metadata = {name: list(dataset.metainfo[name]) for name in ("classes", "palette")}
     if model.out_channels == 1:
-        metadata["threshold"] = model.decode_head.threshold
+        head = model.decode_head  # or several, of which the last one predicts
+        head = head[-1] if isinstance(head, nn.ModuleList) else head
+        metadata["threshold"] = head.threshold
     return metadata
 
 
