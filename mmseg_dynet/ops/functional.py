@@ -130,8 +130,7 @@ def dynamic_conv2d_feature_fusion(
     if maps_are_small(x, weight.shape, stride):
         out = _sum_products(x, weight, coeff, stride, padding, dilation)
     else:
-        # Output channel o*K + k of the wide convolution is kernel k of channel o, which
-        # keeps the channels of a group together.
+        # Output channel o*K + k is kernel k of channel o: groups stay together.
         bank = weight.flatten(0, 1)
         maps = F.conv2d(x, bank, None, stride, padding, dilation, groups)
         maps = maps.unflatten(1, weight.shape[:2])  # (B, O, K, H', W')
@@ -140,21 +139,15 @@ def dynamic_conv2d_feature_fusion(
     return out if bias is None else out + bias.to(out.dtype)[:, None, None]
 
 
-def _sum_products(
-    x: Tensor,
-    weight: Tensor,
-    coeff: Tensor,
-    stride: IntOrPair,
-    padding: IntOrPair,
-    dilation: IntOrPair,
-) -> Tensor:
+def _sum_products(x: Tensor, weight: Tensor, coeff: Tensor, *geometry) -> Tensor:
     """Fuse feature maps; each is a product of the bank with the windows of all images.
 
     For maps of a few pixels, where convolutions compute mostly on padding, this takes a
     seventh of their time.
     """
-    size = weight.shape[3:]
-    windows = F.unfold(x, size, dilation, padding, stride)  # (B, C*kH*kW, H'W')
+    stride, padding, dilation = map(_pair, geometry)
+    side = weight.shape[3]
+    windows = F.unfold(x, weight.shape[3:], dilation, padding, stride)  # (B, N, H'W')
     if not weight.is_contiguous():  # channels_last: order windows alike, (kH, kW, C)
         windows = windows.unflatten(1, (x.shape[1], -1)).transpose(1, 2).flatten(1, 2)
         weight = weight.permute(0, 1, 3, 4, 2)
@@ -162,9 +155,8 @@ def _sum_products(
     maps = maps.unflatten(2, weight.shape[:2])  # (B, H'W', O, K)
     # Under autocast a sum would be float32.
     out = (maps * coeff[:, None].to(maps.dtype)).sum(3, dtype=maps.dtype)
-    reach = _pair(dilation)[0] * (size[0] - 1)  # rows from the first tap to the last
-    height = (x.shape[2] + 2 * _pair(padding)[0] - reach - 1) // _pair(stride)[0] + 1
-    return out.unflatten(1, (height, -1)).permute(0, 3, 1, 2)
+    room = x.shape[2] + 2 * padding[0] - dilation[0] * (side - 1) - 1
+    return out.unflatten(1, (room // stride[0] + 1, -1)).permute(0, 3, 1, 2)
 
 
 def dynamic_conv2d_reference(

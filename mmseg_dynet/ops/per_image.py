@@ -6,9 +6,8 @@ There are three ways to do so, which agree in value and gradient and differ in s
     loop     one convolution per image
     matmul   one matrix product per image, for ungrouped 1x1 kernels
 
-A layer that trains may also convolve with its whole bank and fuse the feature maps.
-:func:`fuses_feature_maps` and :func:`choose` pick one; :func:`force_implementation`
-overrides them.
+A layer in training may also fuse feature maps. :func:`fuses_feature_maps` and
+:func:`choose` decide; :func:`force_implementation` overrides them.
 
 Shape legend: see :mod:`mmseg_dynet.ops.functional`.
 """
@@ -34,9 +33,7 @@ IMPLEMENTATIONS = ("grouped", "loop", "matmul", "feature_fusion")
 # Up to this many input values, the fixed cost of a oneDNN call exceeds what its faster
 # convolution saves over a matrix product.
 _SMALL = 2**18
-
-# From this many values on, 16 MB, the fused kernels of a batch leave the caches, and
-# the C library takes fresh memory for them in each step.
+# Fused kernels of so many values, 16 MB, take fresh memory in each step.
 _MANY = 2**22
 
 _forced: str | None = None
@@ -141,8 +138,8 @@ def maps_are_small(x: Tensor, bank_shape: torch.Size, stride: IntOrPair) -> bool
     """Whether K maps have at most a quarter of the values of a kernel; ungrouped."""
     step_h, step_w = _pair(stride)
     maps = bank_shape[1] * x.shape[2:].numel()  # at stride 1
-    few = 4 * maps <= bank_shape[2:].numel() * step_h * step_w
-    return few and x.shape[1:2] == bank_shape[2:3]
+    small = 4 * maps <= bank_shape[2:].numel() * step_h * step_w
+    return small and x.shape[1:2] == bank_shape[2:3]
 
 
 def check_arguments(
@@ -236,9 +233,8 @@ def _matmul(
         x = x[:, :, ::step_h, ::step_w]
     kernels = kernels.flatten(2)  # (B, O, C)
     if not channels_last:
-        pixels = x.flatten(2)  # (B, C, H'W')
-        out = _multiply(kernels, pixels, None if bias is None else bias[:, None])
-        return out.unflatten(2, x.shape[2:])
+        column = None if bias is None else bias[:, None]
+        return _multiply(kernels, x.flatten(2), column).unflatten(2, x.shape[2:])
     x = x.permute(0, 2, 3, 1)
     # In as few calls as possible: one image is computed here only if it is small.
     if x.shape[0] == 1:
