@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmseg_dynet.engine import SafeCheckpointHook
-from mmseg_dynet.engine.checkpoint import find_newest, is_whole, load_from_file
+from mmseg_dynet.engine.checkpoint import find_newest, load_from_file
 from mmseg_dynet.engine.checkpoint_hook import BACKEND, AtomicBackend
 
 
@@ -168,10 +168,3 @@ def test_other_backends_are_left_alone():
     assert SafeCheckpointHook(out_dir="s3://bucket/runs").backend_args is None
     local = dict(backend="local")
     assert SafeCheckpointHook(backend_args=local).backend_args == local
-
-
-def test_a_best_checkpoint_is_not_resumed_from(train, tmp_path):
-    train(1, save_best="mIoU")
-    assert is_whole(tmp_path / "best_mIoU_iter_1.pth")
-    (tmp_path / "last_checkpoint").unlink()
-    assert find_newest(tmp_path) == str(tmp_path / "iter_1.pth")
