@@ -16,7 +16,7 @@ ALLOWED = {
     "files": set(),
     "ops": set(),
     "models": {"compatibility", "ops"},
-    "datasets": {"files"},
+    "datasets": set(),
     "analysis": {"ops"},
     "deploy": {"ops", "models", "analysis", "files"},
     "engine": {"ops", "models", "analysis", "deploy", "files"},
