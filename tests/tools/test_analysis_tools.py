@@ -133,6 +133,15 @@ def test_implementations_are_timed_side_by_side(run_tool, tmp_path):
         assert "matmul_ms" not in row
 
 
+def test_networks_for_gpus_take_turns():
+    measure = runpy.run_path(str(ROOT / "benchmarks/gpu.py"))["measure"]
+    row = measure(("resnet18", 2, 32, 32, True, False), "cpu", repeats=2)
+    assert (row["static"], row["dynamic"]) == ("ResNet18", "Dy-ResNet18")
+    assert row["ratio"] == row["static_ms"] / row["dynamic_ms"]
+    assert row["dynamic_peak_mb"] > 100
+    assert not any(key.endswith("_error") for key in row)
+
+
 def test_compare(run_tool, write_config, save_weights, tmp_path):
     configs = write_config(""), write_config("dy-")
     weights = [save_weights(config) for config in configs]
