@@ -299,13 +299,13 @@ def _trace(
     model: nn.Module,
     shape: tuple[int, int, int],
     dynamic_shape: bool,
-    fuse: Callable[[DyConv2d, Tensor], Tensor] = DyConv2d.fuse,
+    fuse: Callable[[DyConv2d, Tensor], Tensor] | None = None,
 ) -> ExportedProgram:
     network = fold_bn(model).cpu().requires_grad_(False)
     replace_modules(network, nn.AdaptiveAvgPool2d, MatmulPool)
     replace_modules(network, Conv2dAdaptivePadding, _same_padded)
     dynamic_layers = [m for m in network.modules() if isinstance(m, DyConv2d)]
-    for layer in dynamic_layers:
+    for layer in dynamic_layers if fuse else ():
         layer.fuse = MethodType(fuse, layer)
     dtype = torch.float32
     if hasattr(network, "decode_head"):

@@ -129,6 +129,7 @@ def main():
     # It also lists the packages that it could have exported.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     metadata = read_metadata(cfg, model)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     # The file gets its place after the check; OpenVINO's has another beside it.
     with TemporaryDirectory(dir=args.out.parent, prefix=".export") as folder:
         partial = Path(folder, args.out.name)
