@@ -158,8 +158,8 @@ def test_every_import_is_required(distribution):
                 imported.add(node.module.split(".")[0])
     # The host brings these, cv2 as the one of its distributions that suits the machine.
     host = HOST_PACKAGES.keys() | {"cv2"}
-    # Of the "deploy" extra (onnxscript brings onnx_ir), imported only where it is used.
-    deploy = {"onnxruntime", "onnx_ir"}
+    # Of extras (onnxscript brings onnx_ir), imported only where they are used.
+    deploy = {"onnxruntime", "onnx_ir", "openvino"}
     imported -= sys.stdlib_module_names | host | deploy | {"mmseg_dynet"}
     required = {canonicalize_name(r.name) for r in requirements(distribution)}
     distributions = {canonicalize_name({"PIL": "pillow"}.get(n, n)) for n in imported}

@@ -24,6 +24,7 @@ BINARY = {
     "model.decode_head.out_channels": 1,
     "model.decode_head.threshold": 0.3,
     "model.decode_head.loss_decode.use_sigmoid": True,
+    "model.decode_head.loss_decode.class_weight": None,
     "model.auxiliary_head": None,
 }
 
