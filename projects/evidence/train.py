@@ -41,7 +41,7 @@ ARMS = {  # network -> arm -> how the names of its configs begin
 
 def config_path(network: str, dataset: str, arm: str) -> Path:
     """The config of an arm."""
-    name = f"{ARMS[network][arm]}_1xb4-4k_{DATASETS[dataset]}.py"
+    name = f"{ARMS[network][arm]}_1xb4_{DATASETS[dataset]}.py"
     return FOLDER / "configs" / name
 
 

@@ -4,7 +4,7 @@ All widths are 34/64 of ResNet-18's, stem and heads included: 1.731 GMACs for an
 of 256x344, where Dy-ResNet-18 needs 1.722.
 """
 
-_base_ = "./r18-d16_fcn_1xb4-4k_labelmefacade-192x256.py"
+_base_ = "./r18-d16_fcn_1xb4_labelmefacade-192x256.py"
 model = dict(
     backbone=dict(stem_channels=34, base_channels=34),
     decode_head=dict(in_channels=272, channels=68),

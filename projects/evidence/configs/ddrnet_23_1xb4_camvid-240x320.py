@@ -1,6 +1,6 @@
 """Arm "twin": DDRNet-23."""
 
-_base_ = ["_base_/ddrnet_23.py", "_base_/camvid.py", "_base_/schedule.py"]
+_base_ = ["_base_/ddrnet_23.py", "_base_/camvid.py", "_base_/schedule_4k.py"]
 # At least 2 % of the pixels of a batch count, as in MMSegmentation's configs.
 ohem = dict(
     type="OhemCrossEntropy",

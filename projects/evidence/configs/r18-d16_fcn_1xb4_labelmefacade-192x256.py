@@ -3,6 +3,6 @@
 _base_ = [
     "_base_/fcn_r18-d16.py",
     "_base_/labelmefacade.py",
-    "_base_/schedule.py",
+    "_base_/schedule_8k.py",
 ]
 model = {{_base_.set_model}}

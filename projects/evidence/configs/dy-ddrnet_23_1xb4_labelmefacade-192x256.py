@@ -1,6 +1,6 @@
 """Arm "dynamic": DDRNet-23 at half its channels, made dynamic."""
 
-_base_ = "./ddrnet_23-slim_1xb4-4k_labelmefacade-192x256.py"
+_base_ = "./ddrnet_23-slim_1xb4_labelmefacade-192x256.py"
 model = dict(
     backbone=dict(_delete_=True, type="Dynamized", module={{_base_.model.backbone}})
 )

@@ -1,6 +1,6 @@
 """Arm "control": DDRNet-23-slim, static at the width of dynamic."""
 
-_base_ = "./ddrnet_23_1xb4-4k_camvid-240x320.py"
+_base_ = "./ddrnet_23_1xb4_camvid-240x320.py"
 model = dict(
     backbone=dict(channels=32), decode_head=dict(in_channels=32 * 4, channels=64)
 )

@@ -1,6 +1,6 @@
 """Arm "dynamic": Dy-ResNet-18."""
 
-_base_ = "./r18-d16_fcn_1xb4-4k_labelmefacade-192x256.py"
+_base_ = "./r18-d16_fcn_1xb4_labelmefacade-192x256.py"
 model = dict(
     backbone=dict(type="DyResNet"),
     decode_head=dict(in_channels=256, channels=64),
