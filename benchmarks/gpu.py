@@ -1,7 +1,8 @@
 """Time networks on a GPU beside static twin and control: the last part of gpu.sh.
 
-The three take turns, in bfloat16 and channels_last, with random weights and images. One
-JSON a row, written as soon as it is measured; the rows are in order of importance.
+The three take turns, in channels_last, with random weights and images. Inference has
+folded batch norms and weights in bfloat16; training has autocast to bfloat16. Each row
+is a JSON file, written as soon as it is measured; the most important come first.
 """
 
 import logging
@@ -17,6 +18,7 @@ from torch import nn
 
 from mmseg_dynet.analysis.latency import (
     Latency,
+    inference_call,
     synchronize,
     time_alternating,
     training_call,
@@ -24,6 +26,7 @@ from mmseg_dynet.analysis.latency import (
 from mmseg_dynet.analysis.machine import peak_resident_memory, provenance
 from mmseg_dynet.apis import build_model, load_config
 from mmseg_dynet.cli import at_least
+from mmseg_dynet.deploy import optimize_for_inference
 from mmseg_dynet.files import write_json
 from mmseg_dynet.models.paper_networks import NETWORKS
 
@@ -70,20 +73,15 @@ def build(name: str) -> nn.Module:
 
 def make_call(name: str, shape: tuple, train: bool, compiled: bool, device: str):
     """A call that runs one forward pass, or one training step."""
-    model = build(name).to(device, memory_format=torch.channels_last)
+    model = build(name)
     x = torch.rand(shape, device=device).to(memory_format=torch.channels_last)
+    if not train:
+        model = optimize_for_inference(model.eval()).to(device, torch.bfloat16)
+        return inference_call(model, x.bfloat16(), compiled)
     classes = getattr(model, "num_classes", 1000)
-    if train:
-        model = torch.compile(model) if compiled else model
-        return training_call(model, x, classes, torch.bfloat16)
-    model = model.eval()
+    model = model.to(device, memory_format=torch.channels_last)
     model = torch.compile(model) if compiled else model
-
-    def call() -> None:
-        with torch.inference_mode(), torch.autocast(x.device.type, torch.bfloat16):
-            model(x)
-
-    return call
+    return training_call(model, x, classes, torch.bfloat16)
 
 
 def peak_megabytes(call: Callable[[], object], device: str) -> float | None:
