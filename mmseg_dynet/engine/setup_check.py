@@ -5,7 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
-from mmseg.models.decode_heads import STDCHead, VPDDepthHead
+from mmseg.models.decode_heads import SideAdapterCLIPHead, STDCHead, VPDDepthHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.losses import CrossEntropyLoss, OhemCrossEntropy
 from torch import nn
@@ -17,7 +17,8 @@ from .resume import check_settings
 from .weights import check_pretrained, check_weights, shapes_of
 
 CROSS_ENTROPY = (CrossEntropyLoss, OhemCrossEntropy)
-OTHER_CLASSES = (STDCHead, VPDDepthHead)  # edges and depths, not those of the data
+# They predict edges, depths and masks, rather than the classes of the data.
+OTHER_CLASSES = (STDCHead, VPDDepthHead, SideAdapterCLIPHead)
 
 
 class CheckSetupHook(Hook):
