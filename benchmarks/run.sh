@@ -22,41 +22,46 @@ measure() {  # NAME DYNAMIC STATIC OPTION...
     done
 }
 
-both() {  # NAME DYNAMIC STATIC OPTION...: with float32 and with int8 weights
-    measure "$@"
-    measure "$1-int8" "${@:2}" --int8
-}
-
 config() {  # NAME: the config of the Cityscapes segmentor
     echo "configs/dynet/$1_4xb2-80k_cityscapes-512x1024.py"
 }
 
+ddrnet() {  # NAME
+    echo "configs/dynet/$1_in1k-pre_2xb6-120k_cityscapes-1024x1024.py"
+}
+
 FCN_R50=("$(config dy-r50-d8_fcn)" "$(config fcn_r50-d8)")
 FCN_R18=("$(config dy-r18-d8_fcn)" "$(config fcn_r18-d8)")
-R50=(Dy-ResNet50 ResNet50)
-R18=(Dy-ResNet18 ResNet18)
-MOBILE=("Dy-mobile (1.0)" "MobileNetV2 (1.0)")
+DDRNET=("$(ddrnet dy-ddrnet_23)" "$(ddrnet ddrnet_23)" --shape 512 1024 --repeats 20)
+SLIM=("$(ddrnet dy-ddrnet_23)" "$(ddrnet ddrnet_23-slim)" --shape 512 1024 --repeats 20)
+R50=(Dy-ResNet50 ResNet50 --repeats 40)
+R18=(Dy-ResNet18 ResNet18 --repeats 60)
+MOBILE=("Dy-mobile (1.0)" "MobileNetV2 (1.0)" --repeats 100)
 
-both resnet50 "${R50[@]}" --repeats 40
-both resnet18 "${R18[@]}" --repeats 60
-both mobile "${MOBILE[@]}" --repeats 100
-measure resnet50-compile "${R50[@]}" --int8 --backend compile --repeats 40
-measure resnet18-compile "${R18[@]}" --int8 --backend compile --repeats 60
-measure mobile-compile "${MOBILE[@]}" --int8 --backend compile --repeats 100
+measure resnet50 "${R50[@]}"
+measure resnet50-int8 "${R50[@]}" --int8
+measure resnet50-compile "${R50[@]}" --backend compile --int8
+measure resnet50-openvino "${R50[@]}" --backend openvino
+measure resnet18 "${R18[@]}"
+measure resnet18-compile "${R18[@]}" --backend compile --int8
+measure mobile "${MOBILE[@]}"
+measure mobile-int8 "${MOBILE[@]}" --int8
+measure mobile-compile "${MOBILE[@]}" --backend compile --int8
+measure mobile-openvino "${MOBILE[@]}" --backend openvino
 
-both fcn-r50 "${FCN_R50[@]}"
-both fcn-r18 "${FCN_R18[@]}"
-both pspnet-r50 "$(config dy-r50-d8_pspnet)" "$(config pspnet_r50-d8)"
-both fcn-mobile "$(config dy-mobile-d8_fcn)" "$(config mobilenet-v2-d8_fcn-c80)"
+measure fcn-r50 "${FCN_R50[@]}"
+measure fcn-r50-onnxruntime "${FCN_R50[@]}" --backend onnxruntime
+measure fcn-r50-openvino "${FCN_R50[@]}" --backend openvino
+measure fcn-r18 "${FCN_R18[@]}"
+measure pspnet-r50 "$(config dy-r50-d8_pspnet)" "$(config pspnet_r50-d8)"
+measure fcn-mobile "$(config dy-mobile-d8_fcn)" "$(config mobilenet-v2-d8_fcn-c80)"
+measure ddrnet "${DDRNET[@]}"
+measure ddrnet-openvino "${DDRNET[@]}" --backend openvino
+measure ddrnet-slim "${SLIM[@]}"
+measure ddrnet-slim-openvino "${SLIM[@]}" --backend openvino
 for batch in 1 4; do
     measure "fcn-r18-256x512-batch$batch" "${FCN_R18[@]}" --shape 256 512 \
         --batch "$batch" --repeats 20
 done
-measure fcn-r50-onnxruntime "${FCN_R50[@]}" --backend onnxruntime
 measure fcn-r50-training "${FCN_R50[@]}" --train --feature-fusion --shape 256 512 \
-    --batch 2
-
-measure sweep-fcn-r18 "${FCN_R18[@]}" --plot docs/images/sweep-fcn-r18.png \
-    --shape 128 256 256 512 384 768 512 1024 768 1536
-measure sweep-resnet50 "${R50[@]}" --plot docs/images/sweep-resnet50.png --repeats 20 \
-    --shape 128 128 160 160 192 192 224 224 288 288 384 384
+    --batch 2 --repeats 5

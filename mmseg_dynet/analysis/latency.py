@@ -1,7 +1,6 @@
 """Time networks side by side, in use and in training."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
@@ -10,8 +9,6 @@ from time import perf_counter
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
 
 @dataclass(frozen=True)
@@ -164,59 +161,3 @@ def _segmentor_loss(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
 
 def _classifier_loss(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(model(x), labels[:, 0, 0, 0])
-
-
-@contextmanager
-def stopwatch(model: nn.Module) -> Iterator[dict[str, float]]:
-    """Time prediction and fusion inside a network that runs eagerly.
-
-    Yields:
-        Seconds under "prediction" and "fusion", zero at first; they grow as the network
-        runs inside the block.
-    """
-    seconds = {"prediction": 0.0, "fusion": 0.0}
-
-    def timed(name: str, function: Callable) -> Callable:
-        def call(*args: Tensor) -> object:
-            synchronize()
-            start = perf_counter()
-            result = function(*args)
-            synchronize()
-            seconds[name] += perf_counter() - start
-            return result
-
-        return call
-
-    changed = []
-    for module in model.modules():
-        if isinstance(module, CoefficientPredictor):
-            module.forward = timed("prediction", module.forward)
-            changed.append((module, "forward"))
-        elif isinstance(module, DyConv2d):
-            module.fuse = timed("fusion", module.fuse)
-            changed.append((module, "fuse"))
-    try:
-        yield seconds
-    finally:
-        for module, name in changed:
-            delattr(module, name)
-
-
-def dynamic_shares(model: nn.Module, x: Tensor, repeats: int) -> dict[str, float]:
-    """Shares of a network's eager inference spent in prediction and in fusion, 0 .. 1.
-
-    Args:
-        model: A network in eval mode.
-        x: Its input.
-        repeats: Runs to sum over, after one that is not counted.
-    """
-    with torch.inference_mode():
-        model(x)
-        with stopwatch(model) as seconds:
-            synchronize()
-            start = perf_counter()
-            for _ in range(repeats):
-                model(x)
-            synchronize()
-            total = perf_counter() - start
-    return {name: value / total for name, value in seconds.items()}

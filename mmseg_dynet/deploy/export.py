@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 from torch.nn.modules.utils import _pair
 
+from mmseg_dynet.analysis.latency import onnxruntime_call, openvino_call
 from mmseg_dynet.files import replacing
 from mmseg_dynet.models.blocks.inverted_residual import SamePadding
 from mmseg_dynet.ops import DyConv2d
@@ -127,21 +128,14 @@ def export_program(
 
 def run_onnx(path: Path, images: Tensor) -> Tensor:
     """Map images (B, C, H, W) to logits with an ONNX file, on the CPU."""
-    import onnxruntime  # of the "deploy" extra
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (logits,) = session.run([OUTPUT], {INPUT: images.numpy()})
+    (logits,) = onnxruntime_call(path, images, torch.get_num_threads())()
     return torch.from_numpy(logits)
 
 
 def run_openvino(path: Path, images: Tensor) -> Tensor:
-    """Map images (B, C, H, W) to logits with an OpenVINO file, on the CPU."""
-    import openvino  # of the "openvino" extra
-
-    # Where the CPU can, it would compute in bfloat16.
-    float32 = {"INFERENCE_PRECISION_HINT": "f32"}
-    network = openvino.Core().compile_model(path, "CPU", float32)
-    return torch.from_numpy(network(images.numpy())[OUTPUT])
+    """Map images (B, C, H, W) to logits with a file for OpenVINO, on the CPU."""
+    (logits,) = openvino_call(path, images, torch.get_num_threads())().values()
+    return torch.from_numpy(logits)
 
 
 def run_program(path: Path, images: Tensor) -> Tensor:

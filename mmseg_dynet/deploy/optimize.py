@@ -1,14 +1,18 @@
 """One call from a trained network to one that is fast on a CPU."""
 
 from collections.abc import Callable
+from types import MethodType
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
 from .fold_bn import fold_bn
 from .int8 import Int8DyConv2d, Int8Linear
+
+# torch.bmm multiplies matrices of fewer products by a scalar loop.
+_BMM_LOOPS_BELOW = 400
 
 
 def optimize_for_inference(model: nn.Module, int8: bool = False) -> nn.Module:
@@ -16,8 +20,8 @@ def optimize_for_inference(model: nn.Module, int8: bool = False) -> nn.Module:
 
     Batch norms are folded, convolutions and banks stored in channels_last (give the
     network inputs of that format), and the matrices of predictors by columns, which a
-    product with a single vector reads in order. A static network is treated alike, so
-    the two compare.
+    product with a single vector reads in order. Small banks are fused as a sum of
+    products. A static network is treated alike, so the two compare.
 
     Args:
         model: Any network. It is left as it is.
@@ -35,8 +39,20 @@ def optimize_for_inference(model: nn.Module, int8: bool = False) -> nn.Module:
         for predictor in predictors:
             for linear in predictor.children():
                 linear.weight.data = linear.weight.data.t().contiguous().t()
+        for layer in model.modules():
+            if isinstance(layer, DyConv2d):
+                products = layer.weight[0].numel()  # of one image and output channel
+                if products < _BMM_LOOPS_BELOW:
+                    layer.fuse = MethodType(_fuse_by_sum, layer)
     model.eval()  # what is new as well
     return model
+
+
+def _fuse_by_sum(conv: DyConv2d, coeff: Tensor) -> Tensor:
+    """Fuse a bank in channels_last as a sum of products; see :meth:`DyConv2d.fuse`."""
+    bank = conv.weight.permute(0, 1, 3, 4, 2)
+    kernels = (coeff[..., None] * bank.flatten(2)).sum(2)
+    return kernels.unflatten(2, bank.shape[2:]).permute(0, 1, 4, 2, 3)
 
 
 def replace_modules(

@@ -7,12 +7,10 @@ from torch import nn
 from mmseg_dynet.analysis import latency
 from mmseg_dynet.analysis.latency import (
     Latency,
-    dynamic_shares,
     inference_call,
     time_alternating,
     training_call,
 )
-from mmseg_dynet.ops import DyConv2d
 
 
 @pytest.fixture
@@ -62,12 +60,3 @@ def test_a_training_step_is_the_one_written_by_hand():
     assert network.training
     change = network[0].weight.detach() - weight
     torch.testing.assert_close(change, -1e-6 * gradient, rtol=1e-6, atol=0)
-
-
-def test_prediction_and_fusion_have_their_shares(clock):
-    network = nn.Sequential(DyConv2d(3, 4, 1), DyConv2d(4, 2, 1)).eval()
-    x = torch.rand(1, 3, 5, 5)
-    # Four readings per layer: 3 x 2 x 4, and one before and one after all.
-    expected = {"prediction": 6 / 25, "fusion": 6 / 25}
-    assert dynamic_shares(network, x, repeats=3) == expected
-    assert not any({"forward", "fuse"} & vars(m).keys() for m in network.modules())

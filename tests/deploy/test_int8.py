@@ -77,8 +77,6 @@ def test_misuse_ends_in_an_error():
             packed(x, torch.rand(shape))
     with pytest.raises(ValueError, match=r"must be float32 for int8 banks, got .*64"):
         packed.fuse(torch.rand(1, 6, 3).double())
-    with pytest.raises(ValueError, match="tensors are on cpu and on meta"):
-        packed.fuse(torch.rand(1, 6, 3, device="meta"))
     with (
         force_implementation("feature_fusion"),
         pytest.raises(ValueError, match="cannot fuse feature maps: force another"),
@@ -115,6 +113,17 @@ def test_optimized_networks_compute_the_same(build, draw_norms):
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name])
     assert not any(m.training for copy in (exact, packed) for m in copy.modules())
+
+
+@pytest.mark.parametrize("batch", (1, 3))
+def test_small_banks_are_fused_as_a_sum_of_products(batch):
+    layer = nn.Sequential(DyConv2d(6, 5, 3, num_kernels=4))
+    (fast,) = optimize_for_inference(layer)
+    assert "fuse" in vars(fast)
+    coeff = torch.rand(batch, 5, 4)
+    torch.testing.assert_close(fast.fuse(coeff), layer[0].fuse(coeff))
+    (large,) = optimize_for_inference(nn.Sequential(DyConv2d(12, 5, 3, num_kernels=4)))
+    assert "fuse" not in vars(large)
 
 
 def test_layouts_of_an_optimized_network():

@@ -84,7 +84,6 @@ def test_benchmark_of_inference(run_tool, write_config, tmp_path):
     assert first["mac_ratio"] == pytest.approx(1 / (1 - saved / 100))
     assert first["ratio"] == first["static_ms"] / first["dynamic_ms"]
     assert first["mac_ratio_reached"] == first["ratio"] / first["mac_ratio"]
-    assert 0 < first["prediction_share"] + first["fusion_share"] < 1
     assert first["machine"] in printed
     assert "dy-tiny.py" in first["command"]
     with Image.open(plot) as picture:

@@ -9,7 +9,6 @@ channels_last.
 from argparse import Namespace
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +22,6 @@ from torch import nn
 from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.analysis.latency import (
     Latency,
-    dynamic_shares,
     inference_call,
     onnxruntime_call,
     openvino_call,
@@ -233,10 +231,6 @@ def measure(names: dict[str, str], shape: tuple, args: Namespace) -> dict:
             x = torch.rand(shape, device=args.device)
             x = x.to(memory_format=torch.channels_last)
             call = inference_call(model, x, args.backend == "compile")
-            if side == "dynamic":
-                look = partial(dynamic_shares, model, x, args.repeats)
-                shares = forced(look, args.implementation)()  # in eager mode only
-                record |= {f"{part}_share": share for part, share in shares.items()}
         calls[side] = forced(call, implementation(args, side))
     for side, seconds in time_alternating(calls, args.repeats, args.warmup).items():
         latency = Latency.of(seconds)
@@ -263,8 +257,6 @@ def table(records: list[dict], sides: list[str], args: Namespace) -> PrettyTable
         "ratio": ("ratio", "{:.2f}x"),
         "MAC ratio": ("mac_ratio", "{:.2f}x"),
         "reached": ("mac_ratio_reached", "{:.0%}"),
-        "prediction (eager)": ("prediction_share", "{:.1%}"),
-        "fusion (eager)": ("fusion_share", "{:.1%}"),
         **{f"{side}, peak MB": (f"{side}_peak_mb", "{:.0f}") for side in sides},
     }
     for record in records:

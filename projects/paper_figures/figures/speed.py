@@ -1,60 +1,81 @@
-"""The tables of docs/speed.md, from the JSON files that benchmarks/run.sh writes."""
+"""The table of docs/speed.md, from the JSON files that benchmarks/run.sh writes."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 from .paper import markdown
 
 BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
-INFERENCE = {
-    "FCN, R-50-D8, 512 x 1024": "fcn-r50",
-    "PSPNet, R-50-D8, 512 x 1024": "pspnet-r50",
-    "FCN, R-18-D8, 512 x 1024": "fcn-r18",
-    "FCN, MobileNetV2 / Dy-mobile, 512 x 1024": "fcn-mobile",
-    "ResNet50, 224 x 224": "resnet50",
-    "ResNet18, 224 x 224": "resnet18",
-    "MobileNetV2 / Dy-mobile, 224 x 224": "mobile",
+RUNTIMES = {
+    "eager": "PyTorch",
+    "compile": "torch.compile",
+    "onnxruntime": "onnxruntime",
+    "openvino": "OpenVINO",
 }
-MORE = {
-    "ResNet50, 224 x 224, torch.compile, int8": "resnet50-compile",
-    "ResNet18, 224 x 224, torch.compile, int8": "resnet18-compile",
-    "MobileNetV2 / Dy-mobile, 224 x 224, torch.compile, int8": "mobile-compile",
-    "FCN, R-50-D8, 512 x 1024, onnxruntime": "fcn-r50-onnxruntime",
-    "FCN, R-18-D8, 256 x 512, one image": "fcn-r18-256x512-batch1",
-    "FCN, R-18-D8, 256 x 512, four images": "fcn-r18-256x512-batch4",
-    "FCN, R-50-D8, training step, 2 x 256 x 512": "fcn-r50-training",
+# Networks and input sizes, and the files of their rows.
+ROWS = {
+    "FCN, R-50-D8, 512 x 1024": ("fcn-r50", "fcn-r50-onnxruntime", "fcn-r50-openvino"),
+    "PSPNet, R-50-D8, 512 x 1024": ("pspnet-r50",),
+    "FCN, R-18-D8, 512 x 1024": ("fcn-r18",),
+    "FCN, MobileNetV2 / Dy-mobile, 512 x 1024": ("fcn-mobile",),
+    "DDRNet-23, 512 x 1024": ("ddrnet", "ddrnet-openvino"),
+    "DDRNet-23-slim / Dy-DDRNet-23, 512 x 1024": (
+        "ddrnet-slim",
+        "ddrnet-slim-openvino",
+    ),
+    "FCN, R-18-D8, 256 x 512": ("fcn-r18-256x512-batch1",),
+    "FCN, R-18-D8, 4 x 256 x 512": ("fcn-r18-256x512-batch4",),
+    "ResNet50, 224 x 224": (
+        "resnet50",
+        "resnet50-int8",
+        "resnet50-compile",
+        "resnet50-openvino",
+    ),
+    "ResNet18, 224 x 224": ("resnet18", "resnet18-compile"),
+    "MobileNetV2 / Dy-mobile, 224 x 224": (
+        "mobile",
+        "mobile-int8",
+        "mobile-compile",
+        "mobile-openvino",
+    ),
+    "FCN, R-50-D8, training, 2 x 256 x 512": ("fcn-r50-training",),
 }
-
-HEAD = ("network, input", "static, ms", "dynamic, ms", "faster")
 
 
 def read(name: str) -> dict:
     return json.loads((BENCHMARKS / f"{name}.json").read_text("utf-8"))
 
 
-def inference_table() -> str:
-    """Tabulate inference, also with int8 banks and predictors."""
-    records = {title: read(name) for title, name in INFERENCE.items()}
-    packed = {title: read(f"{name}-int8") for title, name in INFERENCE.items()}
-    rows = [
-        [*times(title, record), ratio(packed[title]), f"{record['mac_ratio']:.2f}x"]
-        for title, record in records.items()
-    ]
-    head = [*HEAD, "with int8", "fewer MACs"]
-    measured = machine([*records.values(), *packed.values()])
-    return f"{markdown(head, rows, left=1)}\n{measured}\n"
+def table() -> str:
+    """Tabulate the rows that have been measured.
 
-
-def more_table() -> str:
-    """Tabulate compiled and exported networks, batches and training."""
-    records = {title: read(name) for title, name in MORE.items()}
-    rows = [
-        [*times(title, record), f"{record['mac_ratio']:.2f}x"]
-        for title, record in records.items()
-    ]
-    table = markdown([*HEAD, "fewer MACs"], rows, left=1)
-    return f"{table}\n{training_memory()}\n\n{machine(records.values())}\n"
+    Raises:
+        ValueError: They are of several machines.
+    """
+    rows, machines = [], set()
+    for title, names in ROWS.items():
+        for name in names:
+            if not (BENCHMARKS / f"{name}.json").exists():
+                continue
+            record = read(name)
+            machines.add(record["machine"])
+            int8 = ", int8" if "--int8" in record["command"] else ""
+            rows.append(
+                [
+                    title,
+                    RUNTIMES[record["backend"]] + int8,
+                    f"{record['static_ms']:.1f}",
+                    f"{record['dynamic_ms']:.1f}",
+                    f"{record['ratio']:.2f}x",
+                    f"{record['mac_ratio']:.2f}x",
+                ]
+            )
+    if len(machines) > 1:
+        raise ValueError(
+            f"one table with figures of several machines: {', '.join(sorted(machines))}"
+        )
+    head = ["network, input", "in", "static, ms", "dynamic, ms", "faster", "fewer MACs"]
+    return f"{markdown(head, rows, left=2)}\nMeasured on: {machines.pop()}.\n"
 
 
 def training_memory() -> str:
@@ -69,26 +90,3 @@ def training_memory() -> str:
         "long as fusing kernels. Peak memory of the training process: static "
         f"{static}, dynamic {dynamic}, fusing feature maps {feature_fusion}."
     )
-
-
-def times(title: str, record: dict) -> list[str]:
-    both = (f"{record[f'{side}_ms']:.1f}" for side in ("static", "dynamic"))
-    return [title, *both, ratio(record)]
-
-
-def ratio(record: dict) -> str:
-    return f"{record['ratio']:.2f}x"
-
-
-def machine(records: Iterable[dict]) -> str:
-    """Name the machine of all records.
-
-    Raises:
-        ValueError: There are several.
-    """
-    machines = {record["machine"] for record in records}
-    if len(machines) > 1:
-        raise ValueError(
-            f"one table with figures of several machines: {', '.join(sorted(machines))}"
-        )
-    return f"Measured on: {machines.pop()}."
