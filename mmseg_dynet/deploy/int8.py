@@ -28,21 +28,9 @@ class Int8DyConv2d(DyConv2d):
     def __init__(self, conv: DyConv2d) -> None:
         bank = conv.weight.detach()
         check_packable(bank)
-        with torch.device("meta"):  # a bank that is not kept takes no memory
-            super().__init__(
-                conv.in_channels,
-                conv.out_channels,
-                conv.kernel_size,
-                conv.stride,
-                conv.padding,
-                conv.dilation,
-                conv.groups,
-                bias=False,
-                num_kernels=conv.num_kernels,
-                own_predictor=False,
-                coefficients=conv.options,
-            )
-        del self.weight
+        nn.Module.__init__(self)  # that of DyConv2d would make a bank
+        plain = {k: v for k, v in vars(conv).items() if not k.startswith("_")}
+        vars(self).update(plain)  # geometry, options and mode
         self.bias, self.predictor = conv.bias, conv.predictor
         # As in fuse_kernels: fused kernels have the bank's memory format.
         self.channels_last = not bank.is_contiguous()
