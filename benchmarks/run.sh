@@ -64,17 +64,8 @@ for batch in 1 4; do
         --batch "$batch" --repeats 20
 done
 measure fcn-r50-training "${FCN_R50[@]}" --train --feature-fusion --shape 256 512 \
-<<<<<<< Updated upstream
     --batch 2 --repeats 5
-=======
-    --batch 2
 measure resnet18-training-64x64 "${R18[@]}" --train --shape 64 64 --batch 64
 measure resnet18-training-64x64-contiguous "${R18[@]}" --train --shape 64 64 \
     --batch 64 --memory-format contiguous
 measure resnet18-training-224x224 "${R18[@]}" --train --shape 224 224 --batch 16
-
-measure sweep-fcn-r18 "${FCN_R18[@]}" --plot docs/images/sweep-fcn-r18.png \
-    --shape 128 256 256 512 384 768 512 1024 768 1536
-measure sweep-resnet50 "${R50[@]}" --plot docs/images/sweep-resnet50.png --repeats 20 \
-    --shape 128 128 160 160 192 192 224 224 288 288 384 384
->>>>>>> Stashed changes
