@@ -6,7 +6,7 @@ _base_ = [
 ]
 crop_size = (128, 256)
 data_preprocessor = dict(size=crop_size)
-loss_decode = dict(class_weight={{_base_.class_weight}})
+loss_decode = dict(reduction="none", class_weight={{_base_.class_weight}})
 model = dict(
     data_preprocessor=data_preprocessor,
     pretrained=None,
