@@ -68,4 +68,5 @@ measure fcn-r50-training "${FCN_R50[@]}" --train --feature-fusion --shape 256 51
 measure resnet18-training-64x64 "${R18[@]}" --train --shape 64 64 --batch 64
 measure resnet18-training-64x64-contiguous "${R18[@]}" --train --shape 64 64 \
     --batch 64 --memory-format contiguous
-measure resnet18-training-224x224 "${R18[@]}" --train --shape 224 224 --batch 16
+measure resnet18-training-224x224 "${R18[@]}" --train --shape 224 224 --batch 16 \
+    --repeats 10
