@@ -157,10 +157,11 @@ def main() -> None:
             print(f"{args.seconds} seconds are over")
             return
         if args.device == "cpu":
-            batch, height, width = max(2, batch // SHRINK**2), height // 8, width // 8
+            batch = max(2, batch // SHRINK**2)
+            height, width = height // SHRINK, width // SHRINK
         row = (group, batch, height, width, train, compiled)
         torch.compiler.reset()
-        record = measure(row, args.device, args.repeats if args.device != "cpu" else 2)
+        record = measure(row, args.device, args.repeats)
         task = ("training-" if train else "") + ("compile" if compiled else "eager")
         name = f"{group}-{batch}x{height}x{width}-{task}"
         figures = {

@@ -280,8 +280,8 @@ def _resizing_without_advice() -> Iterator[None]:
 def _fuse_by_chain(conv: DyConv2d, coeff: Tensor) -> Tensor:
     """Fuse kernels as K multiply-adds; see :meth:`DyConv2d.fuse`.
 
-    OpenVINO compiles them to loops that read the bank as fast as the memory is. The
-    matrix product takes it twice as long.
+    OpenVINO compiles them to loops that read the bank as fast as the memory is. There,
+    a matrix product is slower.
     """
     kernels = conv.weight.flatten(2).unbind(1)  # K times (O, C/G * kH * kW)
     terms = [c * k for c, k in zip(coeff.split(1, 2), kernels, strict=True)]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mmseg_dynet.ops import DyConv2d
 from mmseg_dynet.ops.functional import check_coefficients
+from mmseg_dynet.ops.per_image import check_meta
 
 
 class Int8DyConv2d(DyConv2d):
@@ -52,6 +53,7 @@ class Int8DyConv2d(DyConv2d):
         """
         # The embedding bag would read past weights that are too few.
         check_coefficients(coeff, self.out_channels, self.num_kernels)
+        check_meta(self.bank, coeff)
         if coeff.dtype != torch.float32:
             raise ValueError(f"coeff must be float32 for int8 banks, got {coeff.dtype}")
         batch, out_channels, num_kernels = coeff.shape

@@ -142,8 +142,7 @@ def dynamic_conv2d_feature_fusion(
 def _sum_products(x: Tensor, weight: Tensor, coeff: Tensor, *geometry) -> Tensor:
     """Fuse feature maps; each is a product of the bank with the windows of all images.
 
-    For maps of a few pixels, where convolutions compute mostly on padding, this takes a
-    seventh of their time.
+    Faster for maps of a few pixels, where convolutions compute mostly on padding.
     """
     stride, padding, dilation = map(_pair, geometry)
     side = weight.shape[3]

@@ -122,8 +122,8 @@ def fuses_feature_maps(
 
     In training, autograd keeps one fused kernel per image. For large batches of small
     images, they are most of the memory of a step, and getting it takes longer than K
-    times the MACs: a step of Dy-ResNet-18 with 64 images of 64 x 64 takes three times
-    as long. So eager training fuses the feature maps of layers where these are small.
+    times the MACs (``tools/analysis_tools/benchmark_implementations.py`` times both
+    ways). So eager training fuses the feature maps of layers where these are small.
     Graphs never do, since they may be used for other sizes. Not measured on GPUs.
     """
     if _forced is not None:

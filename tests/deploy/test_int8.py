@@ -77,6 +77,8 @@ def test_misuse_ends_in_an_error():
             packed(x, torch.rand(shape))
     with pytest.raises(ValueError, match=r"must be float32 for int8 banks, got .*64"):
         packed.fuse(torch.rand(1, 6, 3).double())
+    with pytest.raises(ValueError, match="tensors are on cpu and on meta"):
+        packed.fuse(torch.rand(1, 6, 3, device="meta"))
     with (
         force_implementation("feature_fusion"),
         pytest.raises(ValueError, match="cannot fuse feature maps: force another"),

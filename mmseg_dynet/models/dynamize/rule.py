@@ -132,7 +132,7 @@ def find_blocks(
         patterns: Names of the modules to take instead, see :func:`matches`.
 
     Raises:
-        ValueError: Patterns match no module, or one without a row.
+        ValueError: Patterns match no module, or one that runs no row.
     """
     if patterns is not None:
         names = [name for name, _ in model.named_modules() if matches(patterns, name)]
