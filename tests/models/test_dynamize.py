@@ -16,6 +16,7 @@ from mmseg.models.backbones import (
     DDRNet,
     FastSCNN,
     HRNet,
+    MixVisionTransformer,
     MobileNetV2,
     PIDNet,
     ResNet,
@@ -88,6 +89,13 @@ NETWORKS: dict[str, tuple[Callable[..., nn.Module], int, int]] = {
     ),
     "hrnet": (_hrnet, 21, 53),
     "unet": (lambda **o: UNet(base_channels=4, **o), 17, 22),
+    "mit": (
+        lambda **o: MixVisionTransformer(
+            embed_dims=8, num_layers=(1, 1, 1, 1), num_heads=(1, 2, 4, 8), **o
+        ),
+        12,
+        19,
+    ),
     "pytorchcv-resnet": (lambda: get_resnet(18, width_scale=0.125), 16, 21),
 }  # fmt: skip
 FAST = ("ddrnet", "pytorchcv-resnet")

@@ -23,6 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmseg_dynet.ops import DyConv2d
 
 CONTAINERS = nn.Sequential | nn.ModuleList | nn.ModuleDict
+# Of mmcv, whose Conv2d has a forward of its own for torch before 1.5 alone.
+PLAIN_WRAPPERS = "mmcv.cnn.bricks.wrappers"
 Patterns = str | Sequence[str] | None
 
 
@@ -253,8 +255,9 @@ def why_not_exact(conv: nn.Conv2d) -> str | None:
     kind = type(conv)
     if "weight" not in conv._parameters:
         return "computes its weight"
+    own_forward = kind.forward is not nn.Conv2d.forward
     if (
-        kind.forward is not nn.Conv2d.forward
+        (own_forward and kind.__module__ != PLAIN_WRAPPERS)
         or kind._conv_forward is not nn.Conv2d._conv_forward
         or "forward" in vars(conv)
     ):
