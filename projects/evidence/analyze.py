@@ -43,7 +43,7 @@ def read_costs() -> dict[tuple[str, str], dict[str, dict]]:
     return costs
 
 
-def spread(values: Sequence[float]) -> str:
+def mean_and_deviation(values: Sequence[float]) -> str:
     """Mean and standard deviation."""
     deviation = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
     return f"{mean(values):.2f}{deviation}"
@@ -64,8 +64,8 @@ def arms_table(arms: Runs, costs: dict[str, dict]) -> str:
             f"{costs[arm]['macs'] / 1e9:.2f}",
             f"{costs[arm]['ms']:.0f}",
             f"{len(runs)}",
-            spread([run["mIoU"] for run in runs.values()]),
-            spread([run["windows_mIoU"] for run in runs.values()]),
+            mean_and_deviation([run["mIoU"] for run in runs.values()]),
+            mean_and_deviation([run["windows_mIoU"] for run in runs.values()]),
         ])  # fmt: skip
     return table(rows)
 
@@ -84,6 +84,21 @@ def differences_table(arms: Runs) -> str:
             bounds = f"{centre - half:+.2f} to {centre + half:+.2f}"
             row += [f"{centre:+.2f}", bounds if half < math.inf else "none"]
         rows.append(row)
+    return table(rows)
+
+
+def fixed_table(arms: Runs) -> str:
+    """How far coefficients move, and the mIoU that it costs to fix them."""
+    rows = [["arm", "seeds", "deviation between images", "share of all", "fixed minus"]]
+    for arm, runs in arms.items():
+        values = list(runs.values())
+        costs = [run["fixed_mIoU"] - run["mIoU"] for run in values]
+        deviation, share = (
+            mean(run[f"between_image_{key}"] for run in values)
+            for key in ("std", "share")
+        )
+        row = [arm, f"{len(runs)}", f"{deviation:.3f}", f"{100 * share:.0f} %"]
+        rows.append([*row, mean_and_deviation(costs)])
     return table(rows)
 
 
@@ -120,6 +135,7 @@ def plot(results: dict[tuple[str, str], Runs], costs: dict) -> None:
 def main() -> None:
     """Write the tables, and the picture once there are results."""
     sweeps, results, costs = read(RESULTS / "sweep", "lr"), read(RESULTS), read_costs()
+    all_fixed = read(RESULTS / "fixed")
     parts = []
     for key in sorted(sweeps | results):
         parts.append("### {} on {}\n".format(*key))
@@ -127,6 +143,8 @@ def main() -> None:
             parts += ["Tuning (500 iterations, one seed):\n", sweep_table(sweeps[key])]
         if runs := results.get(key):
             parts += [arms_table(runs, costs[key]), differences_table(runs)]
+        if key in all_fixed:
+            parts += ["Coefficients:\n", fixed_table(all_fixed[key])]
     readme = FOLDER / "README.md"
     head, rest = readme.read_text("utf-8").split(BEGIN)
     parts = [head + BEGIN, *parts, END + rest.split(END)[1]]

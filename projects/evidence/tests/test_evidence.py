@@ -1,0 +1,80 @@
+"""The study's arms, its splits and its statistics."""
+
+import pytest
+import torch
+from analyze import interval
+from fixed_coefficients import fixed, mean_coefficients
+from mmengine.config import Config
+from scipy.stats import ttest_rel
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from train import ARMS, FOLDER, config_path
+
+from mmseg_dynet import dynamize
+from mmseg_dynet.analysis.coefficients import CoefficientRecorder
+from mmseg_dynet.models.dynamize import to_static
+
+
+def test_interval_is_that_of_a_paired_t_test():
+    ours, theirs = [57.2, 55.8, 58.0, 56.1], [54.9, 55.6, 54.5, 55.0]
+    centre, half = interval([a - b for a, b in zip(ours, theirs, strict=True)])
+    expected = ttest_rel(ours, theirs).confidence_interval(0.95)
+    assert (centre - half, centre + half) == pytest.approx(tuple(expected))
+
+
+@pytest.mark.parametrize(
+    ("network", "dataset"),
+    [("resnet18", "labelmefacade"), ("ddrnet23", "labelmefacade"),
+     ("ddrnet23", "camvid")],
+)  # fmt: skip
+def test_arms_differ_in_their_network_and_learning_rate_alone(network, dataset):
+    recipes = []
+    for arm in ARMS[network]:
+        cfg = Config.fromfile(config_path(network, dataset, arm)).to_dict()
+        model = cfg.pop("model")
+        cfg["optim_wrapper"]["optimizer"].pop("lr")
+        cfg["optim_wrapper"].pop("paramwise_cfg", None)  # of the arm predictor-lr
+        cfg["default_hooks"].pop("temperature", None)  # of the arm softmax
+        loss = model["decode_head"]["loss_decode"]
+        recipes.append((cfg, loss, model["data_preprocessor"]))
+    assert all(recipe == recipes[0] for recipe in recipes)
+
+
+def test_splits_share_no_collection():
+    train, val = (
+        (FOLDER / f"splits/labelmefacade_{split}.txt").read_text().split()
+        for split in ("train", "val")
+    )
+    assert (len(set(train)), len(set(val))) == (700, 245)
+    collections = [{name.split("__")[0] for name in names} for names in (train, val)]
+    assert not set.intersection(*collections)
+
+
+class Network(nn.Sequential):
+    """Two dynamic convolutions with one predictor, which runs as a segmentor does."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(3, 4, 1),
+            nn.ModuleList([nn.Conv2d(4, 8, 3), nn.Conv2d(8, 4, 3)]),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = self[1]
+        return second(first(self[0](x)).relu())
+
+    test_step = forward
+
+
+def test_fixed_coefficients_make_a_static_network():
+    torch.manual_seed(0)
+    model = dynamize(Network(), include="1", input_shape=(1, 3, 8, 8)).eval()
+    images = DataLoader(torch.randn(5, 3, 8, 8))
+    with torch.no_grad(), CoefficientRecorder(model) as recorder:
+        means = mean_coefficients(model, images)
+    static = to_static(model, recorder.means())
+    x = torch.randn(1, 3, 8, 8)
+    with torch.no_grad():
+        with fixed(means):
+            torch.testing.assert_close(model(x), static(x))
+        assert not torch.allclose(model(x), static(x))
