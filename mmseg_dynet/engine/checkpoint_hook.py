@@ -66,29 +66,15 @@ class SafeCheckpointHook(CheckpointHook):
     @contextmanager
     def _removing_last(self) -> Iterator[None]:
         """Postpone what is removed in the block to its end, unless it raises."""
-        backend = self.file_backend
-        self.file_backend = later = _RemoveLater(backend)
+        backend, removed = self.file_backend, []
+        remove, backend.remove = backend.remove, removed.append
         try:
             yield
         finally:
-            self.file_backend = backend
+            backend.remove = remove
         # A filename_tmpl without a number gives the new file the name of the old one.
         best = getattr(self, "best_ckpt_path_dict", {}).values()
         new = {self.last_ckpt, getattr(self, "best_ckpt_path", None), *best}
-        for path in later.removed:
+        for path in removed:
             if path not in new:
-                backend.remove(path)
-
-
-class _RemoveLater:
-    """A file backend that only notes which files to remove."""
-
-    def __init__(self, backend: object) -> None:
-        self.backend = backend
-        self.removed: list[str] = []
-
-    def remove(self, path: str) -> None:
-        self.removed.append(path)
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.backend, name)
+                remove(path)
