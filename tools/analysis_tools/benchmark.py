@@ -33,7 +33,7 @@ from mmseg_dynet.apis import build_model, input_channels, input_size
 from mmseg_dynet.cli import at_least, config_parser, load_config
 from mmseg_dynet.deploy import optimize_for_inference
 from mmseg_dynet.files import write_figure, write_json
-from mmseg_dynet.models.paper_networks import NETWORKS
+from mmseg_dynet.models.paper_networks import NETWORKS, image_side
 from mmseg_dynet.ops import IMPLEMENTATIONS, force_implementation
 
 EXPORTED = ("onnxruntime", "openvino")
@@ -139,14 +139,14 @@ def build(name: str, args: Namespace) -> tuple[nn.Module, int]:
     if name in NETWORKS:
         init_default_scope("mmseg")
         num_kernels = 6 if "Dy-" in name else None
-        return NETWORKS[name].build(num_kernels).eval(), 1000
+        return NETWORKS[name](num_kernels).eval(), 1000
     model = build_model(load_config(name, args.cfg_options))
     return model, model.num_classes
 
 
 def input_shapes(args: Namespace) -> list[tuple[int, int, int, int]]:
     if args.config in NETWORKS:
-        channels, sizes = 3, args.shape or [NETWORKS[args.config].side] * 2
+        channels, sizes = 3, args.shape or [image_side(args.config)] * 2
     else:
         cfg = load_config(args.config, args.cfg_options)
         channels, sizes = input_channels(cfg), args.shape or input_size(cfg)

@@ -73,7 +73,7 @@ def dynamic_layers(network: str, shape: list[int]) -> dict[str, tuple[DyConv2d, 
         found.setdefault(name, (layer, (height, width)))
 
     with torch.device("meta"):
-        model = NETWORKS[network].build(6).eval()
+        model = NETWORKS[network](6).eval()
         for module in model.modules():
             if isinstance(module, DyConv2d):
                 module.register_forward_pre_hook(record)

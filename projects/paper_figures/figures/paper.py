@@ -13,7 +13,7 @@ from functools import cache
 import torch
 
 from mmseg_dynet.analysis.complexity import Complexity, count_complexity
-from mmseg_dynet.models.paper_networks import NETWORKS
+from mmseg_dynet.models.paper_networks import NETWORKS, image_side
 
 UNITS = {"2^20": 2**20, "10^6": 10**6, "10^9": 10**9}
 
@@ -45,10 +45,10 @@ def count_network(name: str, num_kernels: int | None) -> Complexity:
         name: Key of :data:`NETWORKS`.
         num_kernels: K, the paper's g_t; None for a static network.
     """
-    network = NETWORKS[name]
     with torch.device("meta"):  # needs no memory
-        model = network.build(num_kernels)
-    return count_complexity(model, (1, 3, network.side, network.side))
+        model = NETWORKS[name](num_kernels)
+    side = image_side(name)
+    return count_complexity(model, (1, 3, side, side))
 
 
 @dataclass(frozen=True)
