@@ -1,13 +1,15 @@
 """Fixtures of the tests of backbones, and the list of all backbones."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mmseg_dynet.analysis.complexity import count_complexity
+from mmseg_dynet.analysis.latency import onnxruntime_call
 from mmseg_dynet.models import (
     DyMobileNetV2,
     DyMobileNetV3,
@@ -152,12 +154,23 @@ CASES = [
     _shufflenet_v2("fix-shuffle", DyShuffleNetV2, num_kernels=None),
 ]
 
+COEFFICIENTS = {
+    "odconv": dict(
+        granularity="product", normaliser="softmax", static_kernel=True, centred=True
+    ),
+    "kernel-l1": dict(granularity="kernel", normaliser="l1"),
+}
 # Backbones that `make test` compiles and exports; `make test-all` does so with all.
 COMPILED = ("dy-resnet18", "dy-mobilenet-v3-small")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that asks for a ``case``, or a ``graph_case``, on every backbone."""
+    """Run a test that asks for a ``case``, or a ``graph_case``, on every backbone.
+
+    One that asks for ``coefficients`` runs with options far from the default ones.
+    """
+    if "coefficients" in metafunc.fixturenames:
+        metafunc.parametrize("coefficients", COEFFICIENTS.values(), ids=COEFFICIENTS)
     if "case" in metafunc.fixturenames:
         metafunc.parametrize("case", CASES, ids=lambda case: case.name)
     if "graph_case" in metafunc.fixturenames:
@@ -189,6 +202,26 @@ def make_equal(draw_norms) -> Callable[[nn.Module, nn.Module], None]:
             ours[ours_name].copy_(theirs[theirs_name].view_as(ours[ours_name]))
 
     return make
+
+
+@pytest.fixture
+def check_exports(tmp_path) -> Callable[[nn.Module, Tensor], None]:
+    """Compare a network with its exported program, and ONNX Runtime's run of that."""
+    pytest.importorskip("onnxruntime")
+
+    def check(model: nn.Module, x: Tensor) -> None:
+        program, path = torch.export.export(model, (x,)), tmp_path / "model.onnx"
+        with warnings.catch_warnings():  # torch copies what it deprecates
+            warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")
+            torch.onnx.export(program, dynamo=True, verbose=False).save(path)
+        with torch.no_grad():
+            expected = model(x)
+            torch.testing.assert_close(program.module()(x), expected)
+        outs = [expected] if isinstance(expected, Tensor) else expected
+        for got, out in zip(onnxruntime_call(path, x, 1)(), outs, strict=True):
+            assert (torch.from_numpy(got) - out).abs().max() < 1e-4 * out.abs().max()
+
+    return check
 
 
 @pytest.fixture

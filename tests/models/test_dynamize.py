@@ -153,20 +153,24 @@ def test_coefficients_at_1_compute_the_static_network(build, make_equal):
         torch.testing.assert_close(outputs(dynamic, x), outputs(static, x))
 
 
-def test_from_static_starts_out_equal_and_becomes_static_again(build, draw_norms):
+def test_from_static_starts_out_equal_and_becomes_static_again(
+    build, coefficients, draw_norms
+):
     static = build()
     draw_norms(static)
     static.eval()
-    dynamic = dynamize(copy.deepcopy(static), from_static=True)
+    options = dict(from_static=True, coefficients=coefficients)
+    dynamic = dynamize(copy.deepcopy(static), **options)
+    loaded = evaluated(dynamize(build(), **options))
+    loaded.load_state_dict(static.state_dict(), strict=False)
     x = images(dtype=torch.float)
     again = to_static(dynamic, means(dynamic, x))
     assert [*again.state_dict()] == [*static.state_dict()]
     with torch.no_grad():
-        for expected, *others in zip(
-            outputs(static, x), outputs(dynamic, x), outputs(again, x), strict=True
-        ):
-            for got in others:
-                assert (got - expected).abs().max() < 1e-4 * expected.abs().max()
+        expected = outputs(static, x)
+        for model in (dynamic, loaded, again):
+            for got, out in zip(outputs(model, x), expected, strict=True):
+                assert (got - out).abs().max() < 1e-4 * out.abs().max()
 
 
 def test_rows_of_a_batch_are_independent(build):
@@ -270,22 +274,9 @@ def test_compiles_without_graph_breaks(build):
 
 
 @pytest.mark.recent_torch
-@pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning")
-def test_exports_to_a_program_and_to_onnx(build, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
+def test_exports_to_a_program_and_to_onnx(build, check_exports):
     model = evaluated(dynamize(build()))
-    x = images(1, 3, 224, 224, dtype=torch.float)
-    program = torch.export.export(model, (x,))
-    torch.onnx.export(program, dynamo=True, verbose=False).save(tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(
-        tmp_path / "model.onnx", providers=["CPUExecutionProvider"]
-    )
-    (name,) = (i.name for i in session.get_inputs())
-    with torch.no_grad():
-        expected = outputs(model, x)
-        torch.testing.assert_close(outputs(program.module(), x), expected)
-    for got, out in zip(session.run(None, {name: x.numpy()}), expected, strict=True):
-        assert (torch.from_numpy(got) - out).abs().max() < 1e-4 * out.abs().max()
+    check_exports(model, images(1, 3, 224, 224, dtype=torch.float))
 
 
 @pytest.mark.parametrize(
