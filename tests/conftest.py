@@ -19,6 +19,24 @@ from mmseg_dynet.apis import build_model, load_config
 
 ROOT = Path(__file__).parents[1]
 CONFIG = "r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
+GREY = {
+    "model.backbone.in_channels": 1,
+    "model.data_preprocessor.mean": [120.0],
+    "model.data_preprocessor.std": [60.0],
+    "test_pipeline.0.color_type": "grayscale",
+    "test_dataloader.dataset.pipeline.0.color_type": "grayscale",
+}
+BINARY = {
+    "model.decode_head.num_classes": 2,
+    "model.decode_head.out_channels": 1,
+    "model.decode_head.threshold": 0.4,
+    "model.decode_head.loss_decode.use_sigmoid": True,
+    "model.decode_head.loss_decode.class_weight": None,
+    "model.auxiliary_head": None,
+    "test_dataloader.dataset.metainfo": dict(
+        classes=("road", "sidewalk"), palette=[(128, 64, 128), (244, 35, 232)]
+    ),
+}
 
 
 @pytest.fixture
@@ -50,23 +68,41 @@ def forget_runs() -> None:
 
 
 @pytest.fixture
-def write_config(tiny_cityscapes, tmp_path) -> Callable[..., Path]:
-    """Write a config of two iterations on a small network and data set."""
+def at_inference() -> Iterator[None]:
+    """Seed random numbers, and compute without gradients."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        yield
 
-    def write(arm: str, **options: object) -> Path:
+
+@pytest.fixture
+def write_config(tiny_cityscapes, tmp_path) -> Callable[..., Path]:
+    """Write a config of two iterations on a small network and data set.
+
+    On request, it is of grey images, or of two classes by one logit.
+    """
+
+    def write(
+        arm: str, grey: bool = False, binary: bool = False, **options: object
+    ) -> Path:
         width = 16 if arm == "" else 8
-        options = {
-            "model.backbone.base_channels": width,
-            "model.decode_head.in_channels": 8 * width,
-            "model.decode_head.channels": 8,
-            "model.auxiliary_head.in_channels": 4 * width,
-            "model.auxiliary_head.channels": 8,
-            "train_dataloader.batch_size": 2,
-            "train_cfg.max_iters": 2,
-            "train_cfg.val_interval": 2,
-            "default_hooks.checkpoint.interval": 1,
-            "default_hooks.logger.interval": 1,
-        } | options
+        options = (
+            {
+                "model.backbone.base_channels": width,
+                "model.decode_head.in_channels": 8 * width,
+                "model.decode_head.channels": 8,
+                "model.auxiliary_head.in_channels": 4 * width,
+                "model.auxiliary_head.channels": 8,
+                "train_dataloader.batch_size": 2,
+                "train_cfg.max_iters": 2,
+                "train_cfg.val_interval": 2,
+                "default_hooks.checkpoint.interval": 1,
+                "default_hooks.logger.interval": 1,
+            }
+            | (GREY if grey else {})
+            | (BINARY if binary else {})
+            | options
+        )
         for split in ("train", "val", "test"):
             options |= {
                 f"{split}_dataloader.dataset.data_root": str(tiny_cityscapes),

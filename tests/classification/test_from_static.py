@@ -5,15 +5,11 @@ from collections.abc import Callable
 import pytest
 import torch
 import torchvision.models
+from mmengine.registry import MODELS
 from mmpretrain.models import backbones
 from torch import Tensor, nn
 
-from mmseg_dynet.models import DyMobileNetV2, DyMobileNetV3, DyResNet
 from mmseg_dynet.models.from_static import to_dynamic
-
-NETWORKS = dict(
-    DyMobileNetV2=DyMobileNetV2, DyMobileNetV3=DyMobileNetV3, DyResNet=DyResNet
-)
 
 
 def assert_computes_the_same(
@@ -23,8 +19,7 @@ def assert_computes_the_same(
     **options,
 ) -> None:
     """Build a converted backbone from its config, and compare its last output."""
-    backbone = dict(backbone)
-    dynamic = NETWORKS[backbone.pop("type")](**backbone, **options)
+    dynamic = MODELS.build(dict(backbone, **options))
     nn.ModuleDict(dict(backbone=dynamic)).load_state_dict(weights)
     dynamic.eval()
     for size in ((64, 96), (65, 98)):

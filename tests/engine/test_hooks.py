@@ -18,6 +18,7 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 from torch import nn
 
+from mmseg_dynet.analysis.coefficients import CoefficientRecorder, average
 from mmseg_dynet.apis import build_model, load_config
 from mmseg_dynet.deploy.kernel_reuse import KernelReuse
 from mmseg_dynet.engine import FiniteLossHook, SafeCheckpointHook
@@ -27,12 +28,30 @@ from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs/dynet/dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
-SHARES = ("between_image_share", "dead", "saturated")
-NAMES = ("mean", "between_image_std", *SHARES)
+NAMES = ("mean", "between_image_std", "between_image_share", "dead", "saturated")
 
 
 def hook_of(name: str, **options: object) -> object:
     return HOOKS.build(dict(type=name, **options))
+
+
+def train(model: nn.Module, work_dir: Path, iterations: int, **options: object) -> None:
+    """Train with a checkpoint in each iteration."""
+    name = type(model).__name__
+    Runner(
+        model,
+        work_dir=str(work_dir),
+        train_dataloader=dict(
+            dataset=[dict(x=0)] * 5, sampler=dict(type="DefaultSampler")
+        ),
+        train_cfg=dict(by_epoch=False, max_iters=iterations),
+        optim_wrapper=dict(optimizer=dict(type="SGD", lr=1.0)),
+        default_hooks=dict(
+            checkpoint=dict(type=SafeCheckpointHook, interval=1, by_epoch=False)
+        ),
+        experiment_name=f"{name}-{iterations}",
+        **options,
+    ).train()
 
 
 # ChannelsLastHook
@@ -70,35 +89,15 @@ def test_training_logs_coefficients_beside_the_miou(run_tool, write_config):
 
     cfg = load_config(config)
     model = build_model(cfg, "run/iter_2.pth")
-    kept = {
-        name: []
-        for name, module in model.named_modules()
-        if isinstance(module, CoefficientPredictor)
-    }
-    for name, coeffs in kept.items():
-        model.get_submodule(name).register_forward_hook(
-            lambda _, __, out, coeffs=coeffs: coeffs.append(
-                [coeff.double().flatten().numpy() for coeff in out]
-            )
-        )
-    with torch.no_grad():
+    with CoefficientRecorder(model) as recorder, torch.no_grad():
         for sample in DATASETS.build(cfg.val_dataloader.dataset):
             model.test_step(pseudo_collate([sample]))
-
-    # Images x all coefficients of the network, and x those of one layer.
-    network = np.hstack([[np.concatenate(out) for out in c] for c in kept.values()])
-    conv2 = np.stack([out[1] for out in kept["backbone.layer4.0.predictor"]])
-    assert network.shape[0] == conv2.shape[0] == 4
-    for prefix, coeffs in {"": network, "backbone.layer4.0.conv2/": conv2}.items():
-        logged = {name: record[f"coefficients/{prefix}{name}"] for name in NAMES}
-        assert logged["mean"] == pytest.approx(coeffs.mean(), rel=1e-5)
-        between = coeffs.std(0).mean()
-        assert logged["between_image_std"] == pytest.approx(between, rel=1e-3)
-        assert logged["dead"] == (coeffs < 0.05).all(0).mean()
-        assert logged["saturated"] == (coeffs > 0.95).all(0).mean()
-    assert logged["between_image_share"] == pytest.approx(
-        between / conv2.std(), rel=1e-3
-    )
+    layers, name = recorder.summarize(), "backbone.layer4.0.conv2"
+    summaries = {"": average(layers), f"{name}/": vars(layers[name])}
+    for prefix, summary in summaries.items():
+        logged = {key: record[f"coefficients/{prefix}{key}"] for key in NAMES}
+        expected = {key: summary[key] for key in NAMES}
+        assert logged == pytest.approx(expected, rel=1e-3)
 
 
 def test_each_validation_of_a_wrapped_model_has_its_own_images():
@@ -156,22 +155,8 @@ def test_the_temperature_falls_linearly_and_a_resumed_run_goes_on(tmp_path):
     seen = []
     for max_iters in (2, 5):  # the second run resumes the first
         model = Softmax()
-        runner = Runner(
-            model,
-            work_dir=str(tmp_path),
-            train_dataloader=dict(
-                dataset=[dict(x=0)] * 5, sampler=dict(type="DefaultSampler")
-            ),
-            train_cfg=dict(by_epoch=False, max_iters=max_iters),
-            optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1)),
-            default_hooks=dict(
-                checkpoint=dict(type=SafeCheckpointHook, interval=1, by_epoch=False)
-            ),
-            custom_hooks=[dict(type="TemperatureHook", iterations=3)],
-            resume=max_iters == 5,
-            experiment_name=f"softmax-{max_iters}",
-        )
-        runner.train()
+        hook = dict(type="TemperatureHook", iterations=3)
+        train(model, tmp_path, max_iters, custom_hooks=[hook], resume=max_iters == 5)
         seen += model.seen
     assert seen == pytest.approx([30, 20 + 1 / 3, 10 + 2 / 3, 1, 1])
     newest = torch.load(find_newest(tmp_path), weights_only=False)
@@ -321,20 +306,6 @@ def test_the_last_checkpoint_is_from_before_the_divergence(tmp_path):
     assert get_priority(FiniteLossHook.priority) < get_priority(
         SafeCheckpointHook.priority
     )
-    runner = Runner(
-        Diverging(),
-        work_dir=str(tmp_path),
-        train_dataloader=dict(
-            dataset=[dict(x=0)] * 5, sampler=dict(type="DefaultSampler")
-        ),
-        train_cfg=dict(by_epoch=False, max_iters=5),
-        optim_wrapper=dict(optimizer=dict(type="SGD", lr=1.0)),
-        default_hooks=dict(
-            checkpoint=dict(type=SafeCheckpointHook, interval=1, by_epoch=False)
-        ),
-        custom_hooks=[dict(type=FiniteLossHook)],
-        experiment_name="diverging",
-    )
     with pytest.raises(FloatingPointError, match="iteration 3 ended with loss=nan"):
-        runner.train()
+        train(Diverging(), tmp_path, 5, custom_hooks=[dict(type=FiniteLossHook)])
     assert find_newest(tmp_path) == str(tmp_path / "iter_2.pth")

@@ -136,18 +136,6 @@ def test_without_bias_and_with_pairs(function):
 
 
 @pytest.mark.parametrize("function", FAST)
-@pytest.mark.parametrize("groups", GROUPS)
-def test_row_of_a_batch_equals_that_image_alone(function, groups):
-    x, weight, coeff, bias = make_case(batch=3, groups=groups)
-    together = function(x, weight, coeff, bias, padding=1, groups=groups)
-    for i in range(3):
-        alone = function(
-            x[i : i + 1], weight, coeff[i : i + 1], bias, padding=1, groups=groups
-        )
-        torch.testing.assert_close(together[i : i + 1], alone)
-
-
-@pytest.mark.parametrize("function", FAST)
 @pytest.mark.parametrize("batch", (1, 3))
 def test_channels_last(function, batch):
     x, weight, coeff, bias = make_case(batch=batch, dtype=torch.float32)
@@ -181,9 +169,3 @@ def test_one_kernel_with_coefficient_one_is_the_static_convolution(function):
         function(x, weight, ones, bias, padding=1),
         F.conv2d(x, weight[:, 0], bias, padding=1),
     )
-
-
-@pytest.mark.parametrize("function", (*FAST, dynamic_conv2d_reference))
-def test_the_meta_device_gives_the_shape(function):
-    out = function(*(tensor.to("meta") for tensor in make_case()))
-    assert (out.device.type, out.shape) == ("meta", (2, 4, 4, 5))

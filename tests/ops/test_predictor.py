@@ -35,23 +35,6 @@ def test_two_layers_equal_the_formula():
     torch.testing.assert_close(second, expected[:, 6:].reshape(2, 5, 2))
 
 
-def test_one_layer_without_hidden_channels():
-    torch.manual_seed(0)
-    predictor = CoefficientPredictor(8, (3,), num_kernels=6)
-    x = torch.randn(2, 8, 1, 1)
-    expected = predictor.logits(x.flatten(1)).sigmoid().reshape(2, 3, 6)
-    (coeff,) = predictor(x)
-    torch.testing.assert_close(coeff, expected)
-    assert [*predictor.state_dict()] == ["logits.weight", "logits.bias"]
-
-
-def test_trains_at_batch_size_one():
-    predictor = CoefficientPredictor(8, (3,), hidden_channels=2).train()
-    (coeff,) = predictor(torch.rand(1, 8, 5, 5))
-    coeff.sum().backward()
-    assert all(p.grad is not None for p in predictor.parameters())
-
-
 # The papers' kernels (O, C, kH, kW) from the logits z of an image and a bank (O, K, C,
 # kH, kW). Their banks may be (K, O, ...), which is only another order.
 

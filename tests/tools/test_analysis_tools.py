@@ -4,7 +4,6 @@ import json
 import runpy
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from mmengine.dataset import pseudo_collate
@@ -14,19 +13,12 @@ from mmseg.registry import DATASETS
 from PIL import Image
 from torch import nn
 
+from mmseg_dynet.analysis.coefficients import CoefficientRecorder, average
 from mmseg_dynet.apis import build_model
 from mmseg_dynet.cli import load_config
-from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
+from mmseg_dynet.ops import CoefficientPredictor
 
 ROOT = Path(__file__).parents[2]
-BINARY = {
-    "model.decode_head.num_classes": 2,
-    "model.decode_head.out_channels": 1,
-    "model.decode_head.threshold": 0.3,
-    "model.decode_head.loss_decode.use_sigmoid": True,
-    "model.decode_head.loss_decode.class_weight": None,
-    "model.auxiliary_head": None,
-}
 
 
 def read(path) -> dict:
@@ -110,7 +102,7 @@ def test_benchmark_in_onnxruntime(run_tool, write_config, tmp_path):
 
 
 def test_benchmark_of_training(run_tool, write_config, tmp_path):
-    run_tool("analysis_tools/benchmark.py", write_config("dy-", **BINARY), "--train",
+    run_tool("analysis_tools/benchmark.py", write_config("dy-", binary=True), "--train",
              "--shape", 64, 64, "--batch", 2, "--repeats", 2, "--warmup", 1, "--amp",
              "--json", tmp_path / "record.json")  # fmt: skip
     record = read(tmp_path / "record.json")
@@ -175,24 +167,8 @@ class Remark(BaseMetric):
 
 def test_compare_a_binary_head_by_dice(run_tool, write_config, save_weights, tmp_path):
     """One logit, which the host turns into labels of type float, and no mIoU."""
-    config = write_config(
-        "dy-",
-        **BINARY,
-        **{
-            "model.backbone.in_channels": 1,
-            "model.data_preprocessor.mean": [120.0],
-            "model.data_preprocessor.std": [60.0],
-            "test_pipeline.0.color_type": "grayscale",
-            "test_dataloader.dataset.pipeline.0.color_type": "grayscale",
-            "test_dataloader.dataset.metainfo": dict(
-                classes=("road", "sidewalk"), palette=[(128, 64, 128), (244, 35, 232)]
-            ),
-            "test_evaluator": [
-                dict(type="IoUMetric", iou_metrics=["mDice"]),
-                dict(type="Remark"),
-            ],
-        },
-    )
+    metrics = [dict(type="IoUMetric", iou_metrics=["mDice"]), dict(type="Remark")]
+    config = write_config("dy-", grey=True, binary=True, test_evaluator=metrics)
     printed = run_tool(
         "analysis_tools/compare.py", config, "--checkpoints", save_weights(config),
         "--repeats", 1, "--picture", "demo.png", "--num-images", 1,
@@ -226,7 +202,7 @@ def vary(model: nn.Module) -> None:
 
 
 def test_coefficients(run_tool, write_config, save_weights, tmp_path):
-    """The tool shows what NumPy says about all coefficients over the picked images."""
+    """The tool shows the summaries of the images that it picks, and their average."""
     config = write_config("dy-")
     weights = save_weights(config, vary)
     record, plot = tmp_path / "out/record.json", tmp_path / "out/layers.png"
@@ -237,31 +213,18 @@ def test_coefficients(run_tool, write_config, save_weights, tmp_path):
     cfg = load_config(str(config))
     model = build_model(cfg, str(weights))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    kept = []
-    for module in model.modules():
-        if isinstance(module, CoefficientPredictor):
-            module.register_forward_hook(lambda _, __, out: kept[-1].extend(out))
-    with torch.no_grad():
+    with CoefficientRecorder(model) as recorder, torch.no_grad():
         for i in (0, 2, 3):  # three of four
-            kept.append([])
             model.test_step(pseudo_collate([dataset[i]]))
-    # Images x coefficients of each layer, in the order that layers run.
-    layers = [
-        np.stack([coeff.double().flatten().numpy() for coeff in coeffs])
-        for coeffs in zip(*kept, strict=True)
-    ]
-    report = read(record)
-    names = [name for name, m in model.named_modules() if isinstance(m, DyConv2d)]
-    assert list(report["layers"]) == names
-    for name, coeffs in zip(names, layers, strict=True):
-        summary = report["layers"][name]
-        assert summary["num_images"] == 3
-        assert summary["mean"] == pytest.approx(coeffs.mean(), rel=1e-4)
-        between = coeffs.std(0).mean()
-        assert summary["between_image_std"] == pytest.approx(between, rel=1e-3)
-        assert f" {name} | 6 | {summary['mean']:.3f} |" in " ".join(printed.split())
-    dead = (np.hstack(layers) < 0.05).all(0).mean()
-    assert report["average"]["dead"] == pytest.approx(dead, abs=1e-3)
+    layers, report = recorder.summarize(), read(record)
+    assert list(report["layers"]) == list(layers)
+    for name, summary in layers.items():
+        got = report["layers"][name]
+        assert got["num_images"] == 3
+        for key in ("mean", "between_image_std", "dead"):
+            assert got[key] == pytest.approx(getattr(summary, key), rel=1e-3)
+        assert f" {name} | 6 | {summary.mean:.3f} |" in " ".join(printed.split())
+    assert report["average"] == pytest.approx(average(layers), rel=1e-3)
     assert f" {100 * report['average']['dead']:.1f} |" in printed
     assert "coefficients over 3 images" in printed
     with Image.open(plot) as picture:

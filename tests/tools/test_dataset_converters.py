@@ -2,7 +2,6 @@
 
 import json
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -16,16 +15,9 @@ ROAD = dict(label="road", polygon=[[0, 2], [5, 2], [5, 3], [0, 3]])
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Run a tool as a script; returns what it printed."""
-
-    def run_tool(name, *arguments):
-        argv = [str(TOOLS / name), *map(str, arguments)]
-        monkeypatch.setattr(sys, "argv", argv)
-        runpy.run_path(argv[0], run_name="__main__")
-        return capsys.readouterr().out
-
-    return run_tool
+def run(run_tool):
+    """Run a converter as a script; returns what it printed."""
+    return lambda name, *arguments: run_tool(TOOLS / name, *arguments)
 
 
 def save(path, array):

@@ -70,12 +70,7 @@ def test_a_folder_is_painted_as_the_hosts_inferencer_predicts(
 def test_images_and_videos_are_read_in_grey_for_a_network_of_one_channel(
     run_tool, write_config, save_weights, pictures, palette
 ):
-    config = write_config("dy-", **{
-        "model.backbone.in_channels": 1,
-        "model.data_preprocessor.mean": [120.0],
-        "model.data_preprocessor.std": [60.0],
-        "test_pipeline.0.color_type": "grayscale",
-    })  # fmt: skip
+    config = write_config("dy-", grey=True)
     weights = save_weights(config)
     run_tool("segment.py", config, weights, "pictures/a.png", "out.png", "--opacity", 1)
     model = build_model(load_config(str(config)), str(weights))
