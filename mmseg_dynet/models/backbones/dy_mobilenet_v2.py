@@ -96,15 +96,13 @@ class DyMobileNetV2(StagedBackbone):
                 else:
                     groups = math.ceil(width * widen_factor / GROUP_CHANNELS)
                     mid_channels = out_channels = groups * GROUP_CHANNELS
-                dilation = dilations[stage] if i == 0 else 1
                 block = InvertedResidual(
                     channels,
                     mid_channels,
                     out_channels,
                     num_kernels,
                     stride=strides[stage] if i == 0 else 1,
-                    padding=dilation,
-                    dilation=dilation,
+                    dilation=dilations[stage] if i == 0 else 1,
                     groups=groups,
                     expand=not same_width or expansion != 1,
                     coefficients=coefficients,

@@ -13,8 +13,9 @@ from mmcv.cnn import ConvModule
 from mmengine.model import Sequential
 from mmseg.models.backbones import MobileNetV3
 from mmseg.models.utils import make_divisible
+from torch import nn
 
-from mmseg_dynet.models.blocks.inverted_residual import InvertedResidual, padding_of
+from mmseg_dynet.models.blocks.inverted_residual import InvertedResidual, SamePadding
 from mmseg_dynet.models.validation import check_choice, check_per_stage, check_positive
 
 from .base import BATCH_NORM, StagedBackbone
@@ -83,10 +84,8 @@ class DyMobileNetV3(StagedBackbone):
         check_choice("arch", arch, MobileNetV3.arch_settings)
         # A block is (kernel size, mid channels, out channels, squeeze-excite,
         # activation, stride); the blocks of a stage have equal out channels.
-        blocks_of_stage = [
-            list(rows)
-            for _, rows in groupby(MobileNetV3.arch_settings[arch], lambda row: row[2])
-        ]
+        settings = MobileNetV3.arch_settings[arch]
+        blocks_of_stage = [list(b) for _, b in groupby(settings, lambda row: row[2])]
         num_stages = len(blocks_of_stage)
         if strides is None:
             strides = [rows[0][-1] for rows in blocks_of_stage]
@@ -100,11 +99,19 @@ class DyMobileNetV3(StagedBackbone):
         def widen(channels: int) -> int:
             return make_divisible(channels * widen_factor, 8)
 
+        def pad_layer(kernel_size: int, stride: int, dilation: int) -> nn.Module:
+            # Always a layer: names of weights count the layers. At stride 1 there is
+            # no difference.
+            if same_padding and stride > 1:
+                return SamePadding(kernel_size, stride, dilation)
+            return nn.Identity()
+
         static = partial(ConvModule, norm_cfg=norm_cfg, act_cfg=dict(type="HSwish"))
         channels = widen(16)
-        pad_layer, padding = padding_of(3, stride=2, dilation=1, same=same_padding)
+        padding = 0 if same_padding else 1
         stem = Sequential(
-            pad_layer, static(in_channels, channels, 3, stride=2, padding=padding)
+            pad_layer(3, stride=2, dilation=1),
+            static(in_channels, channels, 3, stride=2, padding=padding),
         )
         stages = []
         for rows, first_stride, dilation in zip(
@@ -114,9 +121,6 @@ class DyMobileNetV3(StagedBackbone):
             for i, (kernel_size, mid, out, squeeze, act, _) in enumerate(rows):
                 mid_channels, out_channels = widen(mid), widen(out)
                 stride = first_stride if i == 0 else 1
-                pad_layer, padding = padding_of(
-                    kernel_size, stride, dilation, same_padding
-                )
                 block = InvertedResidual(
                     channels,
                     mid_channels,
@@ -124,12 +128,11 @@ class DyMobileNetV3(StagedBackbone):
                     num_kernels,
                     kernel_size=kernel_size,
                     stride=stride,
-                    padding=padding,
                     dilation=dilation,
                     groups=mid_channels,
                     expand=mid_channels != channels,
                     squeeze=squeeze,
-                    pad_layer=pad_layer,
+                    pad_layer=pad_layer(kernel_size, stride, dilation),
                     coefficients=coefficients,
                     norm_cfg=norm_cfg,
                     act_cfg=dict(type=act),

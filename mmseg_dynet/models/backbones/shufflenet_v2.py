@@ -88,11 +88,12 @@ class ShuffleNetV2(StagedBackbone):
         check_choice("widen_factor", widen_factor, self.arch_settings)
         check_per_stage(len(self.num_units), strides=strides, dilations=dilations)
         check_positive(in_channels=in_channels)
-        shared = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
+        static = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
+        shared = static | self.dynamic
 
-        channels, dilation_before = 24, 1
+        channels, in_dilation = 24, 1
         stem = Sequential(
-            ConvModule(in_channels, channels, 3, stride=2, padding=1, **shared),
+            ConvModule(in_channels, channels, 3, stride=2, padding=1, **static),
             nn.MaxPool2d(3, stride=2, padding=1),
         )
         *widths, last_channels = self.arch_settings[widen_factor]
@@ -101,30 +102,19 @@ class ShuffleNetV2(StagedBackbone):
             widths, self.num_units, strides, dilations, strict=True
         ):
             projection = ProjectionUnit(
-                channels,
-                out_channels,
-                stride=stride,
-                dilation=dilation_before,
-                **self.dynamic,
-                **shared,
+                channels, out_channels, stride=stride, dilation=in_dilation, **shared
             )
             right_channels = out_channels // self.split_parts
             # With half of the channels and twice as many per group, the spatial
             # convolution costs the same. 29 and 61 channels are prime: no groups of 2.
             group_channels = math.gcd(right_channels, self.split_parts // 2)
+            spatial = dict(dilation=dilation, groups=right_channels // group_channels)
             units = [
-                ShuffleUnit(
-                    out_channels,
-                    right_channels,
-                    dilation=dilation,
-                    groups=right_channels // group_channels,
-                    **self.dynamic,
-                    **shared,
-                )
+                ShuffleUnit(out_channels, right_channels, **spatial, **shared)
                 for _ in range(num_units - 1)
             ]
             stages.append(Sequential(projection, *units))
-            channels, dilation_before = out_channels, dilation
-        stages.append(Sequential(ConvModule(channels, last_channels, 1, **shared)))
+            channels, in_dilation = out_channels, dilation
+        stages.append(Sequential(ConvModule(channels, last_channels, 1, **static)))
 
         super().__init__(stem, stages, out_indices, **kwargs)

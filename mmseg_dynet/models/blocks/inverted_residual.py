@@ -35,28 +35,6 @@ class SamePadding(nn.Module):
         return F.pad(x, (left, width - left, top, height - top))
 
 
-def padding_of(
-    kernel_size: int, stride: int, dilation: int, same: bool
-) -> tuple[nn.Module, int]:
-    """Choose the padding that gives a convolution of odd kernel ceil(size / stride).
-
-    Args:
-        kernel_size: Side of the kernel, odd.
-        stride: Of the convolution.
-        dilation: Of the convolution.
-        same: Whether to pad by :class:`SamePadding` instead of equally on all sides. At
-            stride 1 the two are the same.
-
-    Returns:
-        The layer in front of the convolution, and the convolution's own padding. There
-        is always a layer: names of weights count the layers, and must depend on neither
-        stride nor padding.
-    """
-    if same and stride > 1:
-        return SamePadding(kernel_size, stride, dilation), 0
-    return nn.Identity(), dilation * (kernel_size // 2)
-
-
 class InvertedResidual(nn.Module):
     """Inverted residual block of MobileNetV2 and V3, dynamic or static.
 
@@ -72,13 +50,12 @@ class InvertedResidual(nn.Module):
         kernel_size: Side of the spatial convolution's kernel.
         stride: Stride of the spatial convolution. At 1, and if C equals O, the block
             has a shortcut.
-        padding: Padding of the spatial convolution.
         dilation: Dilation of the spatial convolution.
         groups: Groups of the spatial convolution; ``mid_channels`` makes it depthwise.
         expand: Whether a pointwise convolution from C to ``mid_channels`` comes first.
         squeeze: Whether a squeeze-excite layer follows the spatial convolution.
-        pad_layer: A layer in front of the spatial convolution, which pads as
-            ``padding`` cannot.
+        pad_layer: A layer in front of the spatial convolution, which pads equally on
+            all sides unless the layer is a :class:`SamePadding`.
         **shared: ``norm_cfg``, ``act_cfg`` and ``coefficients`` of the convolutions.
     """
 
@@ -91,7 +68,6 @@ class InvertedResidual(nn.Module):
         *,
         kernel_size: int = 3,
         stride: int = 1,
-        padding: int = 1,
         dilation: int = 1,
         groups: int,
         expand: bool,
@@ -105,6 +81,8 @@ class InvertedResidual(nn.Module):
             layers.append(conv_args(in_channels, mid_channels, 1))
         if pad_layer is not None:
             layers.append(pad_layer)
+        is_padded = isinstance(pad_layer, SamePadding)
+        padding = 0 if is_padded else dilation * (kernel_size // 2)
         spatial = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
         layers.append(conv_args(mid_channels, mid_channels, kernel_size, **spatial))
         if squeeze:

@@ -38,15 +38,12 @@ class ShuffleUnit(nn.Module):
     ) -> None:
         super().__init__()
         self.split_channels = (channels - right_channels, right_channels)
-        self.right = build_branch(
-            [
-                conv_args(right_channels, right_channels, 1),
-                _spatial(right_channels, 1, dilation, groups),
-                conv_args(right_channels, right_channels, 1),
-            ],
-            num_kernels,
-            **shared,
-        )
+        right = [
+            conv_args(right_channels, right_channels, 1),
+            _spatial(right_channels, 1, dilation, groups),
+            conv_args(right_channels, right_channels, 1),
+        ]
+        self.right = build_branch(right, num_kernels, **shared)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C, H, W)."""
@@ -80,23 +77,17 @@ class ProjectionUnit(nn.Module):
     ) -> None:
         super().__init__()
         mid_channels = out_channels // 2
-        self.left = build_branch(
-            [
-                _spatial(in_channels, stride, dilation, in_channels),
-                conv_args(in_channels, in_channels, 1),
-            ],
-            num_kernels=None,
-            **shared,
-        )
-        self.right = build_branch(
-            [
-                conv_args(in_channels, mid_channels, 1),
-                _spatial(mid_channels, stride, dilation, mid_channels),
-                conv_args(mid_channels, out_channels - in_channels, 1),
-            ],
-            num_kernels,
-            **shared,
-        )
+        left = [
+            _spatial(in_channels, stride, dilation, in_channels),
+            conv_args(in_channels, in_channels, 1),
+        ]
+        right = [
+            conv_args(in_channels, mid_channels, 1),
+            _spatial(mid_channels, stride, dilation, mid_channels),
+            conv_args(mid_channels, out_channels - in_channels, 1),
+        ]
+        self.left = build_branch(left, num_kernels=None, **shared)
+        self.right = build_branch(right, num_kernels, **shared)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, O, H', W')."""
