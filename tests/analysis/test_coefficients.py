@@ -18,18 +18,13 @@ from mmseg_dynet.deploy.kernel_reuse import KernelReuse
 from mmseg_dynet.models import DyMobileNetV3, DyResNet, DyShuffleNetV2
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
+pytestmark = pytest.mark.usefixtures("at_inference")
+
 BACKBONES = {
     "dy-resnet18": lambda: DyResNet(18),
     "dy-mobilenet-v3": DyMobileNetV3,
     "dy-shuffle": DyShuffleNetV2,
 }
-
-
-@pytest.fixture(autouse=True)
-def at_inference():
-    torch.manual_seed(0)
-    with torch.no_grad():
-        yield
 
 
 def coefficients(model: nn.Module, batches: Sequence[Tensor]) -> dict[str, np.ndarray]:

@@ -8,12 +8,7 @@ from mmseg_dynet.deploy import Int8DyConv2d, Int8Linear, optimize_for_inference
 from mmseg_dynet.models import DyMobileNetV2, DyResNet
 from mmseg_dynet.ops import DyConv2d, force_implementation
 
-
-@pytest.fixture(autouse=True)
-def at_inference():
-    torch.manual_seed(0)
-    with torch.no_grad():
-        yield
+pytestmark = pytest.mark.usefixtures("at_inference")
 
 
 @pytest.mark.parametrize("batch", (1, 3))

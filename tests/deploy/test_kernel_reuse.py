@@ -22,6 +22,8 @@ from mmseg_dynet.models import (
 )
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
+pytestmark = pytest.mark.usefixtures("at_inference")
+
 CONFIG = (
     Path(__file__).parents[2]
     / "configs/dynet/dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
@@ -34,13 +36,6 @@ BACKBONES = {
     "dy-mobilenet-v3": (DyMobileNetV3, lambda: DyMobileNetV3(num_kernels=None)),
     "dy-shuffle": (DyShuffleNetV2, lambda: DyShuffleNetV2(num_kernels=None)),
 }
-
-
-@pytest.fixture(autouse=True)
-def at_inference():
-    torch.manual_seed(0)
-    with torch.no_grad():
-        yield
 
 
 @pytest.fixture

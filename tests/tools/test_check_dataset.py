@@ -1,15 +1,12 @@
 """check_dataset reports what does not fit, and refuses nothing that is read."""
 
-import runpy
-import sys
-from pathlib import Path
+from itertools import product
 
 import numpy as np
 import pytest
 from mmengine.config import Config
 from PIL import Image
 
-TOOL = Path(__file__).parents[2] / "tools/misc/check_dataset.py"
 LOAD = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")]
 CLASSES = ("road", "car", "sky")
 
@@ -37,7 +34,7 @@ def dataset(root, **changes):
 
 
 @pytest.fixture
-def check(root, monkeypatch, capsys):
+def check(root, run_tool, capsys):
     """Check data sets by their split; returns the exit status and what is printed."""
 
     def run(**datasets):
@@ -46,9 +43,8 @@ def check(root, monkeypatch, capsys):
             for split, config in datasets.items()
         }
         Config(loaders).dump(root / "config.py")
-        monkeypatch.setattr(sys, "argv", [str(TOOL), str(root / "config.py")])
         with pytest.raises(SystemExit) as done:
-            runpy.run_path(str(TOOL), run_name="__main__")
+            run_tool("misc/check_dataset.py", root / "config.py")
         return done.value.code, capsys.readouterr().out
 
     return run
@@ -73,12 +69,12 @@ def test_bytes_after_the_end_are_fine(check, root):
     assert check(train=dataset(root))[0] == 0
 
 
-@pytest.mark.parametrize("file", ["img/b.png", "ann/b.png"])
-@pytest.mark.parametrize("content", [b"", b"no picture", None])
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [*product(["img/b.png", "ann/b.png"], [b"", b"no picture"]), ("ann/b.png", None)],
+)
 def test_unreadable_files(check, root, file, content):
     (root / file).unlink() if content is None else (root / file).write_bytes(content)
-    if (file, content) == ("img/b.png", None):
-        return  # then there is no such sample
     status, out = check(train=dataset(root))
     assert status == 1
     assert f"ERROR: {root / file} cannot be read" in out.replace("\n", " ")
