@@ -163,7 +163,7 @@ def test_from_static_starts_out_equal_and_becomes_static_again(
     dynamic = dynamize(copy.deepcopy(static), **options)
     loaded = evaluated(dynamize(build(), **options))
     loaded.load_state_dict(static.state_dict(), strict=False)
-    x = images(dtype=torch.float)
+    x = images(1, 3, 224, 224, dtype=torch.float)
     again = to_static(dynamic, means(dynamic, x))
     assert [*again.state_dict()] == [*static.state_dict()]
     with torch.no_grad():
