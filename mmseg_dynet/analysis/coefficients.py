@@ -8,6 +8,7 @@ in a call of the layer; in slide inference each window is one.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -62,7 +63,7 @@ class CoefficientSummary:
         return {name: getattr(self, name) for name in SCALARS}
 
 
-class CoefficientRecorder:
+class CoefficientRecorder(AbstractContextManager):
     """Record the coefficients that a network's dynamic layers use; a context manager.
 
     Memory does not grow with the number of images: each layer takes five arrays (O, K).
@@ -118,10 +119,6 @@ class CoefficientRecorder:
         """Stop recording. Further calls do nothing."""
         for hook in self._hooks:
             hook.remove()
-
-    def __enter__(self) -> "CoefficientRecorder":
-        """Return self."""
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Stop recording."""

@@ -79,31 +79,25 @@ def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity
     model = deepcopy(model).to("meta")
     model.eval()
     counter = FlopCounterMode(display=False)
-    body = [child for name, child in model.named_children() if name in BODY] or [model]
-    body_meters = {child: _Meter(counter, child) for child in body}
-    squeeze_excite = {
-        module: _Meter(counter, module)
-        for child in body
-        for module in child.modules()
-        if type(module).__name__ in SQUEEZE_EXCITE
-    }
-    fusion = {
-        module: _Meter(counter, module, torch.ops.aten.bmm)
-        for module in model.modules()
-        if isinstance(module, DyConv2d)
-    }
-    prediction = {
-        module: _Meter(counter, module)
-        for module in model.modules()
-        if isinstance(module, CoefficientPredictor)
-    }
+    parts = [child for name, child in model.named_children() if name in BODY] or [model]
+    body, squeeze_excite, fusion, prediction = {}, {}, {}, {}
+    for module in parts:
+        body[module] = _Meter(counter, module)
+        for child in module.modules():
+            if type(child).__name__ in SQUEEZE_EXCITE:
+                squeeze_excite[child] = _Meter(counter, child)
+    for module in model.modules():
+        if isinstance(module, DyConv2d):
+            fusion[module] = _Meter(counter, module, torch.ops.aten.bmm)
+        elif isinstance(module, CoefficientPredictor):
+            prediction[module] = _Meter(counter, module)
     # Then the matrix products of a dynamic layer are those of its fusion.
     with torch.no_grad(), force_implementation("grouped"), counter:
         model(torch.empty(tuple(input_shape), device="meta"))
 
-    backbone = _sum(body_meters)
+    backbone = _sum(body)
     all_squeeze_excite = _sum_without(fusion | prediction, squeeze_excite)
-    static = _sum_without(fusion | prediction, body_meters)
+    static = _sum_without(fusion | prediction, body)
     return Complexity(
         backbone=backbone,
         head=counter.get_total_flops() // FLOPS_PER_MAC - backbone,

@@ -9,13 +9,15 @@ static network of the same width.
 Shape legend: see :mod:`mmseg_dynet.ops.functional`.
 """
 
+from contextlib import AbstractContextManager
+
 import torch
 from torch import Tensor, nn
 
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
 
-class KernelReuse:
+class KernelReuse(AbstractContextManager):
     """Let a network fuse its kernels on every n-th frame only; a context manager.
 
     A frame is a call of ``model``, directly or through its ``test_step``. All of its
@@ -85,10 +87,6 @@ class KernelReuse:
             del self._layers.pop().forward
         for hook in self._hooks:
             hook.remove()
-
-    def __enter__(self) -> "KernelReuse":
-        """Return self."""
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Remove it from the network."""

@@ -106,8 +106,7 @@ def to_dynamic(
         num_kernels: K, the fixed kernels per output channel (the paper's g_t).
         noise: How far the kernels are apart; 1 is as far as DyConv2d initialises them.
         seed: Of the noise, and of predictors.
-        coefficients: How coefficients are predicted: the arguments of
-            :class:`mmseg_dynet.ops.CoefficientOptions`. None is the paper's way.
+        coefficients: The arguments of :class:`mmseg_dynet.ops.CoefficientOptions`.
 
     Returns:
         The weights of the dynamic network of the same width.

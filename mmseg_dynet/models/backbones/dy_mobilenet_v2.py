@@ -50,8 +50,7 @@ class DyMobileNetV2(StagedBackbone):
         norm_cfg: Norm of every convolution.
         act_cfg: Activation of every convolution that has one.
         in_channels: Channels of the images.
-        coefficients: How coefficients are predicted: the arguments of
-            :class:`mmseg_dynet.ops.CoefficientOptions`. None is the paper's way.
+        coefficients: The arguments of :class:`mmseg_dynet.ops.CoefficientOptions`.
         **kwargs: Those of :class:`StagedBackbone`: frozen_stages, norm_eval, with_cp
             and init_cfg.
 

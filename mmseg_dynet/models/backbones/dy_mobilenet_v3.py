@@ -52,8 +52,7 @@ class DyMobileNetV3(StagedBackbone):
         out_indices: Stages whose outputs are returned. None means the last.
         norm_cfg: Norm of every convolution.
         in_channels: Channels of the images.
-        coefficients: How coefficients are predicted: the arguments of
-            :class:`mmseg_dynet.ops.CoefficientOptions`. None is the paper's way.
+        coefficients: The arguments of :class:`mmseg_dynet.ops.CoefficientOptions`.
         **kwargs: Those of :class:`StagedBackbone`: frozen_stages, norm_eval, with_cp
             and init_cfg.
 

@@ -30,8 +30,7 @@ class DyResNet(ResNet):
         num_stages: 1 to 4.
         out_indices: Stages whose outputs are returned, each in 0 .. num_stages - 1.
         frozen_stages: -1 freezes nothing; i freezes the stem and stages 1 .. i.
-        coefficients: How coefficients are predicted: the arguments of
-            :class:`mmseg_dynet.ops.CoefficientOptions`. None is the paper's way.
+        coefficients: The arguments of :class:`mmseg_dynet.ops.CoefficientOptions`.
         **kwargs: Those of MMSegmentation's ResNet, except ``conv_cfg``, ``dcn`` and
             ``plugins``, which a dynamic block does not support.
 

@@ -24,8 +24,7 @@ class DyShuffleNetV2(ShuffleNetV2):
         widen_factor: 0.5, 1.0, 1.5 or 2.0.
         num_kernels: K, the fixed kernels per output channel (the paper's g_t). None
             builds the static control of the same width, Fix-shuffle.
-        coefficients: How coefficients are predicted: the arguments of
-            :class:`mmseg_dynet.ops.CoefficientOptions`. None is the paper's way.
+        coefficients: The arguments of :class:`mmseg_dynet.ops.CoefficientOptions`.
         **kwargs: Those of :class:`ShuffleNetV2`.
 
     Raises:

@@ -118,8 +118,7 @@ def dynamize(
             init_cfg of the model, or a state dict, fills the banks.
         input_shape: Of the model's input. None: (1, C, 512, 1024), or (1, C, 224, 224)
             if the model takes no other.
-        coefficients: How coefficients are predicted: the arguments of
-            :class:`mmseg_dynet.ops.CoefficientOptions`. None is the paper's way.
+        coefficients: The arguments of :class:`mmseg_dynet.ops.CoefficientOptions`.
 
     Returns:
         ``model``, with the report as ``model.dynamization``.
