@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from mmseg_dynet.ops import DyConv2d
 
-NUM_BINS = 2000  # of the histograms over -1 .. 1 that quantiles are read from
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 DEAD_BELOW = 0.05
 SATURATED_ABOVE = 0.95
 SCALARS = ("mean", "between_image_std", "between_image_share", "dead", "saturated")
@@ -35,7 +33,6 @@ class CoefficientSummary:
         num_kernels: Fixed kernels per output channel with a predicted coefficient: K,
             or K - 1 beside a static kernel.
         mean: Over images, channels and kernels, as all that follows.
-        quantiles: By their level, each to half a bin, 1 / 2000.
         total_std: Standard deviation.
         between_image_std: Standard deviation of each coefficient over the images,
             averaged over the O * K coefficients.
@@ -51,7 +48,6 @@ class CoefficientSummary:
     out_channels: int
     num_kernels: int
     mean: float
-    quantiles: dict[float, float]
     total_std: float
     between_image_std: float
     between_image_share: float
@@ -156,7 +152,6 @@ class _Statistics:
         self._sum_of_squares = torch.zeros_like(self._first)
         self._min = torch.full_like(self._first, torch.inf)
         self._max = torch.full_like(self._first, -torch.inf)
-        self._histogram = torch.zeros(NUM_BINS, dtype=torch.float64)
 
     def add(self, coeff: Tensor | None) -> None:
         """Add coefficients (B, O, K), if there are any."""
@@ -169,8 +164,6 @@ class _Statistics:
         differences = coeff - self._first
         self._sum += differences.sum(0)
         self._sum_of_squares += differences.square().sum(0)
-        predicted = coeff[..., self._num_static :]
-        self._histogram += torch.histc(predicted, NUM_BINS, -1, 1)
         self._min = self._min.minimum(coeff.abs().amin(0))
         self._max = self._max.maximum(coeff.abs().amax(0))
 
@@ -195,20 +188,12 @@ class _Statistics:
             out_channels=out_channels,
             num_kernels=num_kernels,
             mean=mean.mean().item(),
-            quantiles=self._quantiles(),
             total_std=total_std,
             between_image_std=between_image_std,
             between_image_share=between_image_std / total_std if total_std else 0.0,
             dead=(high < DEAD_BELOW).double().mean().item(),
             saturated=(low > SATURATED_ABOVE).double().mean().item(),
         )
-
-    def _quantiles(self) -> dict[float, float]:
-        counts = self._histogram.cumsum(0)
-        levels = torch.tensor(QUANTILES, dtype=torch.float64)
-        bins = torch.searchsorted(counts, levels * counts[-1])
-        values = (bins.double() + 0.5) * 2 / NUM_BINS - 1
-        return dict(zip(QUANTILES, values.tolist(), strict=True))
 
 
 def _hook(layer: DyConv2d, statistics: _Statistics) -> Iterator:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 from mmengine.config import Config
@@ -22,7 +21,6 @@ from rich.progress import track
 from torch.utils.data import DataLoader
 
 from mmseg_dynet.analysis.coefficients import (
-    QUANTILES,
     CoefficientRecorder,
     CoefficientSummary,
     average,
@@ -69,41 +67,33 @@ def tabulate(report: Mapping) -> PrettyTable:
     """A row per layer and one for all, of a report as --json writes it."""
     layers = report["layers"]
     table = PrettyTable(
-        ["layer", "K", "mean", *(f"{level:.0%}" for level in QUANTILES),
-         "between-image std", "share of std, %", "dead, %", "saturated, %"], align="r",
+        ["layer", "K", "mean", "between-image std", "share of std, %", "dead, %",
+         "saturated, %"], align="r",
     )  # fmt: skip
     table.align["layer"] = "l"
     num_images = next(iter(layers.values()))["num_images"]
     table.title = f"coefficients over {num_images} images or windows"
-    no_layer = {"num_kernels": "", "quantiles": dict.fromkeys(QUANTILES)}
-    for name, row in (*layers.items(), ("all", no_layer | report["average"])):
-        quantiles = row["quantiles"].values()
+    for name, row in (*layers.items(), ("all", report["average"])):
         shares = (row[k] for k in ("between_image_share", "dead", "saturated"))
         table.add_row([
-            name, row["num_kernels"], f"{row['mean']:.3f}",
-            *("" if value is None else f"{value:.3f}" for value in quantiles),
+            name, row.get("num_kernels", ""), f"{row['mean']:.3f}",
             f"{row['between_image_std']:.4f}", *(f"{100 * x:.1f}" for x in shares),
         ])  # fmt: skip
     return table
 
 
 def draw(layers: Mapping[str, CoefficientSummary]) -> Figure:
-    """Plot a line per layer: the distribution of coefficients, and how they vary."""
+    """Plot a line per layer: its coefficients, and how they vary."""
     summaries, rows = list(layers.values()), range(len(layers))
     figure = Figure(figsize=(12, 1.5 + 0.2 * len(layers)), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True, width_ratios=(2, 1, 1))
-    distribution, variation, extremes = panels
-
-    levels = [[s.quantiles[level] for s in summaries] for level in QUANTILES]
-    lowest, first, median, third, highest = levels
-    distribution.hlines(rows, lowest, highest, label="5 % to 95 %")
-    widths = np.subtract(third, first)
-    distribution.barh(rows, widths, left=first, alpha=0.5, label="25 % to 75 %")
-    distribution.plot(median, rows, "k|", label="median")
-    left = -1 if np.min(lowest) < 0 else 0  # l1 has signs
-    distribution.set(xlim=(left, 1), xlabel="coefficient")
+    coefficients, variation, extremes = panels
 
     total = [s.total_std for s in summaries]
+    means = [s.mean for s in summaries]
+    coefficients.errorbar(means, rows, xerr=total, fmt="|", label="mean and std")
+    coefficients.set(xlabel="coefficient")
+
     variation.barh(rows, total, color="lightgray", label="all")
     between = [s.between_image_std for s in summaries]
     variation.barh(rows, between, label="between images")
@@ -118,8 +108,8 @@ def draw(layers: Mapping[str, CoefficientSummary]) -> Figure:
     for axes in panels:
         axes.grid(axis="x", alpha=0.3)
         axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
-    distribution.set_yticks(rows, list(layers), fontsize=7)
-    distribution.set_ylim(len(layers) - 0.5, -0.5)  # the first layer at the top
+    coefficients.set_yticks(rows, list(layers), fontsize=7)
+    coefficients.set_ylim(len(layers) - 0.5, -0.5)  # the first layer at the top
     return figure
 
 
