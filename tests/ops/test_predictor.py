@@ -21,11 +21,12 @@ T = 4.0  # a temperature
 
 
 def test_two_layers_equal_the_formula():
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     predictor = CoefficientPredictor(8, (3, 5), num_kernels=2, hidden_channels=4)
-    x = torch.randn(2, 8, 6, 7)
+    x = torch.randn(2, 8, 6, 7) + 3 * torch.randn(2, 8, 1, 1)
     pooled = torch.stack([image.flatten(1).mean(1) for image in x])
     hidden = (pooled @ predictor.hidden.weight.T + predictor.hidden.bias).clamp(min=0)
+    assert hidden.any(1).all() and not hidden.all()  # the ReLU matters
     logits = hidden @ predictor.logits.weight.T + predictor.logits.bias
     expected = 1 / (1 + torch.exp(-logits))
 
