@@ -98,17 +98,25 @@ NETWORKS: dict[str, tuple[Callable[..., nn.Module], int, int]] = {
     ),
     "pytorchcv-resnet": (lambda: get_resnet(18, width_scale=0.125), 16, 21),
 }  # fmt: skip
-FAST = ("ddrnet", "pytorchcv-resnet")
 init_default_scope("mmseg")  # UNet and STDCNet build their parts from it
 
 
-@pytest.fixture(
-    params=[
-        n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS
-    ]
-)
+def networks(*fast: str) -> list:
+    """The names of all networks, of which only some are not slow."""
+    slow = pytest.mark.slow
+    return [n if n in fast else pytest.param(n, marks=slow) for n in NETWORKS]
+
+
+@pytest.fixture(params=networks("ddrnet", "pytorchcv-resnet"))
 def build(request: pytest.FixtureRequest) -> Callable[..., nn.Module]:
     """Builds one of the networks."""
+    torch.manual_seed(0)
+    return NETWORKS[request.param][0]
+
+
+@pytest.fixture(params=networks("pytorchcv-resnet"))
+def build_graph(request: pytest.FixtureRequest) -> Callable[..., nn.Module]:
+    """Builds one of the networks, to be compiled or exported, which takes long."""
     torch.manual_seed(0)
     return NETWORKS[request.param][0]
 
@@ -264,8 +272,8 @@ def test_kernels_are_reused(build):
 
 
 @pytest.mark.recent_torch
-def test_compiles_without_graph_breaks(build):
-    model = evaluated(dynamize(build()).double())
+def test_compiles_without_graph_breaks(build_graph):
+    model = evaluated(dynamize(build_graph()).double())
     x = images()
     torch.compiler.reset()
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
@@ -274,15 +282,12 @@ def test_compiles_without_graph_breaks(build):
 
 
 @pytest.mark.recent_torch
-def test_exports_to_a_program_and_to_onnx(build, check_exports):
-    model = evaluated(dynamize(build()))
+def test_exports_to_a_program_and_to_onnx(build_graph, check_exports):
+    model = evaluated(dynamize(build_graph()))
     check_exports(model, images(1, 3, 224, 224, dtype=torch.float))
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["ddrnet", *(pytest.param(n, marks=pytest.mark.slow) for n in [*NETWORKS][1:])],
-)
+@pytest.mark.parametrize("name", networks("ddrnet"))
 def test_two_processes_train_without_a_search_for_unused_parameters(name, tmp_path):
     torchrun = "-m torch.distributed.run --standalone --nproc-per-node 2"
     command = [sys.executable, *torchrun.split(), __file__, name, str(tmp_path)]
