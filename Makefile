@@ -21,8 +21,8 @@ PACKAGE_FILES := pyproject.toml setup.py mmseg_dynet/version.py $(CONSTRAINTS)
 
 # Pages with tables that cog writes, and where their code imports from.
 TABLES = $(shell grep -rl --include='*.md' '\[\[\[cog' README.md docs configs projects)
-COG := PYTHONPATH=benchmarks:projects/camvid_study:projects/paper_figures:tools/analysis_tools \
-	$(BIN)/cog
+COG_PATH = benchmarks:tools/analysis_tools:projects/camvid_study:projects/evidence
+COG := PYTHONPATH=$(COG_PATH):projects/paper_figures $(BIN)/cog
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

@@ -12,8 +12,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from mmseg_dynet.analysis.complexity import count_complexity
-from mmseg_dynet.apis import build_model, input_size
-from mmseg_dynet.cli import load_config
+from mmseg_dynet.apis import build_model, input_size, load_config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 ZOO = Path(mmseg.__file__).parent / ".mim/configs"

@@ -13,8 +13,8 @@ from mmengine.registry import DATASETS
 from mmseg.apis import inference_model
 from rich.progress import track
 
-from mmseg_dynet.apis import build_model, inner_datasets, input_channels
-from mmseg_dynet.cli import at_least, config_parser, load_config
+from mmseg_dynet.apis import build_model, inner_datasets, input_channels, load_config
+from mmseg_dynet.cli import at_least, config_parser
 from mmseg_dynet.deploy.kernel_reuse import KernelReuse, check_whole_frames
 from mmseg_dynet.files import replacing
 

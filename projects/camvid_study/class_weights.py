@@ -12,7 +12,7 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 from rich.progress import track
 
-from mmseg_dynet.cli import load_config
+from mmseg_dynet.apis import load_config
 
 LOAD = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")]
 

@@ -14,8 +14,7 @@ from mmengine.registry import DATASETS
 from study.inference_modes import WHOLE, compare_inference_modes, sliding_stride
 
 from mmseg_dynet.analysis.machine import provenance
-from mmseg_dynet.apis import build_model
-from mmseg_dynet.cli import load_config
+from mmseg_dynet.apis import build_model, load_config
 
 
 def parse_args():

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.analysis.latency import time_alternating
 from mmseg_dynet.analysis.machine import provenance
-from mmseg_dynet.apis import build_model, windows_shape
-from mmseg_dynet.cli import load_config
+from mmseg_dynet.apis import build_model, load_config, windows_shape
 from mmseg_dynet.deploy import optimize_for_inference
 
 IMAGE_SIZE = (360, 480)

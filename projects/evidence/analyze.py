@@ -1,4 +1,4 @@
-"""Write the tables of README.md and images/cost.png from the files in results/."""
+"""Draw images/cost.png from the files in results/; `make tables` writes the tables."""
 
 import json
 import math
@@ -14,7 +14,6 @@ from mmseg_dynet.files import write_figure
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
-BEGIN, END = "<!-- tables -->\n", "<!-- /tables -->\n"
 Runs = dict[str, dict[float, dict]]  # arm -> seed or learning rate -> result
 
 
@@ -132,8 +131,8 @@ def plot(results: dict[tuple[str, str], Runs], costs: dict) -> None:
     write_figure(FOLDER / "images/cost.png", figure)
 
 
-def main() -> None:
-    """Write the tables, and the picture once there are results."""
+def tables() -> str:
+    """All tables of README.md."""
     sweeps, results, costs = read(RESULTS / "sweep", "lr"), read(RESULTS), read_costs()
     all_fixed = read(RESULTS / "fixed")
     parts = []
@@ -145,13 +144,8 @@ def main() -> None:
             parts += [arms_table(runs, costs[key]), differences_table(runs)]
         if key in all_fixed:
             parts += ["Coefficients:\n", fixed_table(all_fixed[key])]
-    readme = FOLDER / "README.md"
-    head, rest = readme.read_text("utf-8").split(BEGIN)
-    parts = [head + BEGIN, *parts, END + rest.split(END)[1]]
-    readme.write_text("\n".join(parts), "utf-8")
-    if results:
-        plot(results, costs)
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":
-    main()
+    plot(read(RESULTS), read_costs())

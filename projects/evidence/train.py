@@ -1,4 +1,4 @@
-"""Train arms from seeds and write what each run came to, resuming where it stopped.
+"""Train arms from seeds and record each result, resuming where it stopped.
 
 A run is tools/train.py on its config, on one thread of the CPU, then tools/test.py in
 windows of the training crop. Runs that have a result are skipped. Start it in the root

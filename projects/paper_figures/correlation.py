@@ -25,8 +25,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from mmseg_dynet.analysis.machine import provenance
-from mmseg_dynet.apis import build_model
-from mmseg_dynet.cli import load_config
+from mmseg_dynet.apis import build_model, load_config
 
 
 def parse_args():

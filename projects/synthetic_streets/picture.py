@@ -17,8 +17,7 @@ from matplotlib.figure import Figure
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS
 
-from mmseg_dynet.apis import build_model
-from mmseg_dynet.cli import load_config
+from mmseg_dynet.apis import build_model, load_config
 
 STREETS = (1, 6)
 TITLES = {"static": "ResNet-18, static", "dynamic": "Dy-ResNet-18, dynamic"}

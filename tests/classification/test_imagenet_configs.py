@@ -11,8 +11,7 @@ import torchvision
 from mmengine.registry import PARAM_SCHEDULERS
 from mmpretrain.structures import DataSample
 
-from mmseg_dynet.apis import build_model
-from mmseg_dynet.cli import load_config
+from mmseg_dynet.apis import build_model, load_config
 
 PATHS = sorted(Path(__file__).parents[2].glob("configs/imagenet/*.py"))
 STATIC_TWINS = {

@@ -20,8 +20,7 @@ import torch
 from mmengine.runner import save_checkpoint
 from PIL import Image
 
-from mmseg_dynet.apis import build_model
-from mmseg_dynet.cli import load_config
+from mmseg_dynet.apis import build_model, load_config
 
 ROOT = Path(__file__).parents[2]
 SEGMENTORS = ROOT / "configs/dynet"

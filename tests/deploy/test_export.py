@@ -15,8 +15,7 @@ from mmseg.models.utils import resize
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from mmseg_dynet.apis import build_model
-from mmseg_dynet.cli import load_config
+from mmseg_dynet.apis import build_model, load_config
 from mmseg_dynet.deploy.export import (
     OPSET,
     MatmulPool,

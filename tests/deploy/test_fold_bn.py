@@ -14,8 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import spectral_norm
 from torch.nn.utils.parametrizations import weight_norm
 
-from mmseg_dynet.apis import build_model
-from mmseg_dynet.cli import load_config
+from mmseg_dynet.apis import build_model, load_config
 from mmseg_dynet.deploy import fold_bn
 from mmseg_dynet.models.blocks.branch import DyConvModule
 from mmseg_dynet.models.dynamize import dynamize

@@ -10,8 +10,7 @@ from mmseg.models.backbones import ResNet
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmseg_dynet.apis import build_model
-from mmseg_dynet.cli import load_config
+from mmseg_dynet.apis import build_model, load_config
 from mmseg_dynet.deploy import optimize_for_inference
 from mmseg_dynet.deploy.kernel_reuse import KernelReuse
 from mmseg_dynet.models import (

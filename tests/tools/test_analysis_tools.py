@@ -14,8 +14,7 @@ from PIL import Image
 from torch import nn
 
 from mmseg_dynet.analysis.coefficients import CoefficientRecorder, average
-from mmseg_dynet.apis import build_model
-from mmseg_dynet.cli import load_config
+from mmseg_dynet.apis import build_model, load_config
 from mmseg_dynet.ops import CoefficientPredictor
 
 ROOT = Path(__file__).parents[2]

@@ -16,8 +16,7 @@ from mmseg.models.backbones import MobileNetV3, ResNet
 from PIL import Image
 from torch import nn
 
-from mmseg_dynet.apis import build_model
-from mmseg_dynet.cli import load_config
+from mmseg_dynet.apis import build_model, load_config
 
 ROOT = Path(__file__).parents[2]
 

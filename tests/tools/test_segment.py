@@ -10,8 +10,7 @@ from mmseg.apis import MMSegInferencer
 from mmseg.models.utils import resize
 from mmseg.registry import DATASETS
 
-from mmseg_dynet.apis import build_model
-from mmseg_dynet.cli import load_config
+from mmseg_dynet.apis import build_model, load_config
 
 SIZE = (64, 96)
 

@@ -29,8 +29,8 @@ from mmseg_dynet.analysis.latency import (
     training_call,
 )
 from mmseg_dynet.analysis.machine import peak_resident_memory, provenance
-from mmseg_dynet.apis import build_model, input_channels, input_size
-from mmseg_dynet.cli import at_least, config_parser, load_config
+from mmseg_dynet.apis import build_model, input_channels, input_size, load_config
+from mmseg_dynet.cli import at_least, config_parser
 from mmseg_dynet.deploy import optimize_for_inference
 from mmseg_dynet.files import write_figure, write_json
 from mmseg_dynet.models.paper_networks import NETWORKS, image_side

@@ -26,8 +26,8 @@ from mmseg_dynet.analysis.coefficients import (
     average,
 )
 from mmseg_dynet.analysis.machine import provenance
-from mmseg_dynet.apis import build_model, evenly_spaced
-from mmseg_dynet.cli import at_least, config_parser, load_config
+from mmseg_dynet.apis import build_model, evenly_spaced, load_config
+from mmseg_dynet.cli import at_least, config_parser
 from mmseg_dynet.files import write_figure, write_json
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from prettytable import PrettyTable
 
 from mmseg_dynet.analysis import Complexity, count_complexity
-from mmseg_dynet.apis import build_model, input_channels, input_size
-from mmseg_dynet.cli import at_least, config_parser, load_config
+from mmseg_dynet.apis import build_model, input_channels, input_size, load_config
+from mmseg_dynet.cli import at_least, config_parser
 from mmseg_dynet.files import write_json
 
 ROWS = {

@@ -22,8 +22,9 @@ from mmseg_dynet.apis import (
     inner_datasets,
     input_channels,
     input_size,
+    load_config,
 )
-from mmseg_dynet.cli import at_least, config_parser, load_config
+from mmseg_dynet.cli import at_least, config_parser
 from mmseg_dynet.deploy.export import (
     INPUT,
     OPSET,

@@ -15,7 +15,8 @@ from prettytable import PrettyTable
 from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
-from mmseg_dynet.cli import config_parser, load_config
+from mmseg_dynet.apis import load_config
+from mmseg_dynet.cli import config_parser
 
 SPLITS = ("train", "val", "test")
 SHOWN = 5  # of many files or sizes
