@@ -58,16 +58,13 @@ def fuse_kernels(weight: Tensor, coeff: Tensor) -> Tensor:
         ValueError: The shapes do not fit together.
     """
     _check_bank(weight, coeff)
-    if weight.is_contiguous():
-        return _fuse_contiguous(weight, coeff)
-    kernels = _fuse_contiguous(weight.permute(0, 1, 3, 4, 2), coeff)
-    return kernels.permute(0, 1, 4, 2, 3)
-
-
-def _fuse_contiguous(weight: Tensor, coeff: Tensor) -> Tensor:
+    channels_last = not weight.is_contiguous()
+    if channels_last:
+        weight = weight.permute(0, 1, 3, 4, 2)
     # (O, B, K) @ (O, K, C/G*kH*kW) -> (O, B, C/G*kH*kW)
     fused = torch.bmm(coeff.transpose(0, 1), weight.flatten(2))
-    return fused.transpose(0, 1).unflatten(2, weight.shape[2:])
+    kernels = fused.transpose(0, 1).unflatten(2, weight.shape[2:])
+    return kernels.permute(0, 1, 4, 2, 3) if channels_last else kernels
 
 
 def dynamic_conv2d(

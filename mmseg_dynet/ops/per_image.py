@@ -214,15 +214,9 @@ def _loop(x: Tensor, kernels: Tensor, bias: Tensor | None, *geometry) -> Tensor:
     return torch.cat([F.conv2d(i, k, bias, *geometry) for i, k in images])
 
 
-def _matmul(
-    x: Tensor,
-    kernels: Tensor,
-    bias: Tensor | None,
-    stride: IntOrPair,
-    padding: IntOrPair,
-    *_,
-) -> Tensor:
+def _matmul(x: Tensor, kernels: Tensor, bias: Tensor | None, *geometry) -> Tensor:
     """Multiply the pixels by kernels (B, O, C, 1, 1); ungrouped."""
+    stride, padding, *_ = geometry
     channels_last = x.is_contiguous(memory_format=torch.channels_last)
     (pad_h, pad_w), (step_h, step_w) = _pair(padding), _pair(stride)
     if pad_h or pad_w:
