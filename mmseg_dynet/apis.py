@@ -65,9 +65,7 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
 def inner_datasets(dataset: dict, key: str = "") -> Iterator[tuple[str, dict]]:
     """The data sets inside wrappers such as RepeatDataset, by their keys in a config.
 
-    Args:
-        dataset: Config of a data set or a wrapper; the configs found are parts of it.
-        key: Its place in the config.
+    They are parts of ``dataset``, whose place in the config is ``key``.
     """
     if "dataset" in dataset:
         yield from inner_datasets(dataset["dataset"], f"{key}.dataset")
@@ -81,9 +79,7 @@ def inner_datasets(dataset: dict, key: str = "") -> Iterator[tuple[str, dict]]:
 def evenly_spaced(dataset: Dataset, num_samples: int | None = None) -> Subset:
     """Pick samples at equal distances, from the first to the last.
 
-    Args:
-        dataset: With a length.
-        num_samples: How many; all, if None or more than there are.
+    All are picked if ``num_samples`` is None or more than there are.
     """
     num_samples = min(num_samples or len(dataset), len(dataset))
     picks = np.linspace(0, len(dataset) - 1, num_samples).round().astype(int)
@@ -120,14 +116,10 @@ def input_channels(cfg: Config) -> int:
 def windows_shape(
     cfg: Config, image_size: tuple[int, int]
 ) -> tuple[int, int, int, int]:
-    """The shape (N, C, H, W) of the inputs that a test makes of one image.
+    """The shape (N, C, H, W) of the inputs that a test makes of an image (H, W).
 
     N is the number of windows, which overlap, if ``model.test_cfg`` slides
     (``EncoderDecoder.slide_inference`` of the host); otherwise it is 1.
-
-    Args:
-        cfg: A segmentor's config.
-        image_size: (H, W) of the image, in pixels.
     """
     test_cfg = cfg.model.get("test_cfg") or {}
     if test_cfg.get("mode") != "slide":

@@ -64,11 +64,8 @@ def default_work_dir(config_path: str) -> str:
 def load_run_config(args: Namespace) -> Config:
     """Read the config of a tool that starts a Runner, and prepare the process for it.
 
-    From here on, MMEngine runs no code from checkpoint files.
-
-    Args:
-        args: Those of :func:`config_parser` and :func:`add_launch_arguments`, and
-            ``config``.
+    From here on, MMEngine runs no code from checkpoint files. Arguments are ``config``
+    and those of :func:`config_parser` and :func:`add_launch_arguments`.
     """
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     use_safe_loading()
@@ -90,13 +87,9 @@ def add_setup_check(cfg: Config) -> None:
 
 
 def check_data(cfg: Config, *splits: str) -> None:
-    """Find out before the model is built whether the data is there.
+    """Check before the model is built that the data of splits (train, ...) is there.
 
     Builds each data set a second time: 30 ms for Cityscapes.
-
-    Args:
-        cfg: A config.
-        *splits: Those that the tool will load: train, val, test.
 
     Raises:
         FileNotFoundError: A data set cannot find its files, or is empty.
@@ -130,11 +123,7 @@ def resume(cfg: Config, cfg_options: dict | None = None) -> None:
 
     Otherwise training starts from the weights of the config's ``load_from``, if any. A
     ``load_from`` on the command line, or beside ``resume = True`` in the config, is the
-    checkpoint to resume from.
-
-    Args:
-        cfg: The config, overridden.
-        cfg_options: The overrides.
+    checkpoint to resume from. ``cfg_options`` have overridden the config already.
 
     Raises:
         ValueError: There are checkpoints, but all of them are damaged.

@@ -64,10 +64,7 @@ class CoefficientRecorder(AbstractContextManager):
 
     Memory does not grow with the number of images: each layer takes five arrays (O, K).
     Layers are hooked, not changed; :meth:`remove`, or the end of the ``with`` block,
-    removes the hooks and keeps the record.
-
-    Args:
-        model: The network, in any mode.
+    removes the hooks and keeps the record. The network may be in any mode.
 
     Raises:
         ValueError: The network has no dynamic layer.
@@ -86,12 +83,10 @@ class CoefficientRecorder(AbstractContextManager):
                 f"{type(model).__name__} is static: it has no DyConv2d, hence no "
                 "coefficients; take a dynamic network"
             )
-        self._statistics = {name: _Statistics(layer) for name, layer in layers.items()}
-        self._hooks = [
-            hook
-            for name, layer in layers.items()
-            for hook in _hook(layer, self._statistics[name])
-        ]
+        self._statistics, self._hooks = {}, []
+        for name, layer in layers.items():
+            self._statistics[name] = _Statistics(layer)
+            self._hooks += _hook(layer, self._statistics[name])
 
     def summarize(self) -> dict[str, CoefficientSummary]:
         """Summarise each layer that has run, by its dotted name.

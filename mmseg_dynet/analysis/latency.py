@@ -68,12 +68,9 @@ def time_alternating(
 def inference_call(
     model: nn.Module, x: Tensor, compiled: bool = False
 ) -> Callable[[], object]:
-    """Make a call without arguments that runs a network once.
+    """Make a call without arguments that runs a network, in eval mode, once on ``x``.
 
-    Args:
-        model: A network in eval mode, called with one tensor.
-        x: Its input.
-        compiled: Whether to compile the network, in the first call.
+    If ``compiled``, the network is compiled in the first call.
     """
     if compiled:
         model = torch.compile(model)
@@ -90,10 +87,7 @@ def onnxruntime_call(
 ) -> Callable[[], list[object]]:
     """Make a call without arguments that runs an ONNX file once, on the CPU.
 
-    Args:
-        path: A file with one input. It is read at once.
-        x: The input.
-        num_threads: Threads of onnxruntime.
+    The file, which has one input, is read at once.
     """
     from onnxruntime import InferenceSession, SessionOptions  # of the "deploy" extra
 
@@ -109,7 +103,7 @@ def onnxruntime_call(
 def openvino_call(path: Path, x: Tensor, num_threads: int) -> Callable[[], object]:
     """Make a call without arguments that runs a file in OpenVINO, in float32 on a CPU.
 
-    Arguments are those of :func:`onnxruntime_call`; the file is OpenVINO's or ONNX.
+    The file, OpenVINO's or ONNX, has one input.
     """
     from openvino import Core  # of the "openvino" extra
 

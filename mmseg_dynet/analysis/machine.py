@@ -12,11 +12,7 @@ PROCESS_STATUS = Path("/proc/self/status")
 
 
 def provenance(device: str | torch.device = "cpu") -> dict[str, str]:
-    """The "machine" and the "command" of this process, for a file of its figures.
-
-    Args:
-        device: What computed the figures.
-    """
+    """The "machine" and the "command" of this process, for a file of its figures."""
     return {
         "machine": describe_machine(device),
         "command": shlex.join(["python", *sys.argv]),
@@ -26,8 +22,7 @@ def provenance(device: str | torch.device = "cpu") -> dict[str, str]:
 def describe_machine(device: str | torch.device = "cpu") -> str:
     """Name processor, PyTorch's threads, their vector instructions, and versions.
 
-    Args:
-        device: What computes; the name of a GPU comes first.
+    If ``device`` is a GPU, its name comes first.
     """
     parts = [
         _field(CPU_INFO, "model name") or platform.processor() or platform.machine(),

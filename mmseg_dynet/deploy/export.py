@@ -32,7 +32,8 @@ import torch.nn.functional as F
 from mmcv.cnn.bricks import Conv2dAdaptivePadding
 from mmseg.models.utils import resize
 from torch import Tensor, nn
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
+from torch.fx.node import map_arg
 from torch.nn.modules.utils import _pair
 
 from mmseg_dynet.analysis.latency import onnxruntime_call, openvino_call
@@ -145,22 +146,18 @@ def run_program(path: Path, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def run_segmentor(model: nn.Module, images: Tensor) -> Tensor:
-    """Map images to logits with a segmentor as a file exported from it does.
+    """Map images (B, C, H, W), uint8, to logits as an exported file does.
 
-    Args:
-        model: A segmentor of MMSegmentation on the CPU. It is left as it is.
-        images: (B, C, H, W), uint8.
+    The model is a segmentor of MMSegmentation on the CPU. It is left as it is.
     """
     with _resizing_without_advice():
         return ImageSegmentor(deepcopy(model).eval())(images)
 
 
 class ImageSegmentor(nn.Module):
-    """A segmentor from images as they are to logits of their size.
+    """A segmentor of MMSegmentation from images as they are to logits of their size.
 
-    Args:
-        segmentor: A segmentor of MMSegmentation, whose data preprocessor normalises
-            images and may pad them.
+    Its data preprocessor normalises images and may pad them.
     """
 
     def __init__(self, segmentor: nn.Module) -> None:
@@ -205,11 +202,7 @@ class ImageSegmentor(nn.Module):
 
 
 class ImageByImage(nn.Module):
-    """A network in a loop over the images of a batch, which is exported as a loop.
-
-    Args:
-        network: Maps (1, ...) to (1, ...).
-    """
+    """A network from (1, ...) to (1, ...) in a loop over images, exported as a loop."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -231,9 +224,6 @@ class MatmulPool(nn.Module):
 
     Its windows are computed from the size of the input at run time; the exporters would
     fix them at the size of the example.
-
-    Args:
-        pool: The layer to take the output size from.
     """
 
     def __init__(self, pool: nn.AdaptiveAvgPool2d) -> None:
@@ -353,10 +343,6 @@ def _to_onnx(program: ExportedProgram, dynamic_shape: bool) -> torch.onnx.ONNXPr
 
 def _spell_out_sums(program: GraphModule) -> None:
     """Turn sums of sizes in loops into additions, which alone can be saved."""
-
-    def value(term: Node | int) -> torch.SymInt | int:
-        return term.meta["val"] if isinstance(term, Node) else term
-
     graphs = [m.graph for m in program.modules() if isinstance(m, GraphModule)]
     for graph in graphs:
         for node in graph.find_nodes(op="call_function", target=torch.sym_sum):
@@ -364,7 +350,8 @@ def _spell_out_sums(program: GraphModule) -> None:
             with graph.inserting_before(node):
                 for term in terms:
                     addition = graph.call_function(operator.add, (total, term))
-                    addition.meta["val"] = value(total) + value(term)
+                    sizes = map_arg(addition.args, lambda node: node.meta["val"])
+                    addition.meta["val"] = operator.add(*sizes)
                     total = addition
             node.replace_all_uses_with(total)
             graph.erase_node(node)

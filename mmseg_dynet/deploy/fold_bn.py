@@ -29,7 +29,7 @@ _NORM_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
 
 
 def fold_bn(model: nn.Module) -> nn.Module:
-    """Return a copy of a network in eval mode, its batch norms folded.
+    """Return a copy of any network, static or dynamic, with its batch norms folded.
 
     A batch norm is folded if the child before it, in the order of registration, is a
     plain convolution or a :class:`DyConv2d` with as many output channels. The blocks of
@@ -41,11 +41,8 @@ def fold_bn(model: nn.Module) -> nn.Module:
     shared between modules, or followed by several batch norms, and batch norms without
     running statistics.
 
-    Parameters and MACs of convolutions do not change, except for a bias of O values per
-    layer.
-
-    Args:
-        model: Any network, static or dynamic. It is left as it is.
+    The copy is in eval mode. Parameters and MACs of convolutions do not change, except
+    for a bias of O values per layer.
     """
     model = deepcopy(model)
     uses = Counter(
@@ -54,8 +51,10 @@ def fold_bn(model: nn.Module) -> nn.Module:
         for item in (*module._modules.values(), *module._parameters.values())
     )
     for parent in list(model.modules()):
-        if isinstance(parent, ConvModule) and not _norm_follows_conv(parent):
-            continue
+        if isinstance(parent, ConvModule):  # it registers the norm next in any case
+            order = parent.order
+            if order.index("norm") != order.index("conv") + 1:
+                continue
         children = [*parent.named_children(), ("", None)]
         following = zip(children, children[1:], children[2:], strict=False)
         for (_, conv), (name, norm), (_, after) in following:
@@ -69,11 +68,6 @@ def fold_bn(model: nn.Module) -> nn.Module:
                 setattr(parent, name, nn.Identity())
     model.eval()  # what is new as well; the host's networks return None
     return model
-
-
-def _norm_follows_conv(module: ConvModule) -> bool:
-    """Whether the norm runs next; it is registered next in any case."""
-    return module.order.index("norm") == module.order.index("conv") + 1
 
 
 def _can_fold(conv: nn.Module | None, norm: nn.Module) -> bool:

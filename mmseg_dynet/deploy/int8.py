@@ -70,11 +70,7 @@ class Int8DyConv2d(DyConv2d):
         return kernels.transpose(0, 1)
 
     def fuse_feature_maps(self, x: Tensor, coeff: Tensor) -> Tensor:
-        """Refuse: a packed bank cannot be convolved with.
-
-        Raises:
-            ValueError: Always.
-        """
+        """Refuse with a ValueError: a packed bank cannot be convolved with."""
         raise ValueError(
             "a bank of eight bits cannot fuse feature maps: force another "
             "implementation, or optimize_for_inference(model) without int8"
@@ -123,16 +119,10 @@ class Int8Linear(nn.Module):
 def weighted_sums(
     packed: Tensor, rows: Tensor, bags: Tensor, weights: Tensor
 ) -> Tensor:
-    """Sum rows of a packed table, weighted, one sum per bag.
+    """Sum rows of a packed table (rows, width + 8), weighted, to (bags, width).
 
-    Args:
-        packed: The table, (rows, width + 8), uint8.
-        rows: The rows of the first bag, of the second, ...
-        bags: Where in ``rows`` each bag begins, and where the last ends.
-        weights: One float32 weight for each of ``rows``, of any shape.
-
-    Returns:
-        Sums (bags, width), float32.
+    ``rows`` holds those of the first bag, of the second, ...; ``bags`` where in it each
+    begins, and where the last ends. Weights, one per row, may have any shape.
     """
     return torch.ops.quantized.embedding_bag_byte_rowwise_offsets(
         packed,

@@ -32,9 +32,7 @@ def use_safe_loading() -> None:
 def load_from_file(filename: str | Path, map_location: object = None) -> dict:
     """Read a checkpoint file of tensors, numbers, text and log histories.
 
-    Args:
-        filename: Path of the file.
-        map_location: As in :func:`torch.load`.
+    ``map_location`` is that of :func:`torch.load`.
 
     Returns:
         What a training has saved, or a bare state dict.

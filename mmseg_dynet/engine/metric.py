@@ -11,11 +11,7 @@ class ClassIoUMetric(IoUMetric):
     """
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Sum up the areas of all images.
-
-        Args:
-            results: Per image, the areas of intersection, union, prediction and label,
-                each a tensor with one value per class.
+        """Sum up the areas of all images, as :meth:`process` has stored them.
 
         Returns:
             What IoUMetric returns, and each class's IoU in percent; NaN for a class

@@ -17,11 +17,7 @@ def computes_bfloat16(device_type: str) -> bool:
 
     Others emulate it: a CPU without AVX512 trains FCN on Dy-ResNet-18 ten times slower
     than in float32. Before torch 2.6, AVX512 is taken for enough, which it is not on
-    Skylake and Cascade Lake.
-
-    Args:
-        device_type: As in ``torch.device(...).type``. True for types other than "cpu"
-            and "cuda".
+    Skylake and Cascade Lake. True for types other than "cpu" and "cuda".
     """
     if device_type == "cuda":
         return torch.cuda.get_device_capability() >= (8, 0)  # Ampere
@@ -73,8 +69,6 @@ class BFloat16OptimWrapper(OptimWrapper):
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Compute what is inside the block in mixed precision."""
-        autocast = torch.autocast(
-            self.device_type, torch.bfloat16, enabled=self.enabled
-        )
+        autocast = torch.autocast(self.device_type, torch.bfloat16, self.enabled)
         with super().optim_context(model), autocast:
             yield

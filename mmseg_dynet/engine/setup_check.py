@@ -83,11 +83,7 @@ def _check_loader(
 ) -> None:
     """Raise a ValueError unless all heads can learn the classes of the data.
 
-    Args:
-        model: A segmentor.
-        loader: Of a data set of any kind, or of a wrapper of others.
-        key: Its place in the config.
-        ends: Whether an epoch must end.
+    ``key`` is the loader's place in the config, and ``ends`` whether an epoch must end.
     """
     if ends and isinstance(loader.sampler, InfiniteSampler):
         raise ValueError(

@@ -30,11 +30,8 @@ def check_pretrained(model: nn.Module) -> None:
             content = CheckpointLoader.load_checkpoint(path, map_location="cpu")
             # MMEngine does not look under "model" here.
             weights = weights_of(dict(state_dict=content.get("state_dict", content)))
-            weights = {
-                n.removeprefix(start): w
-                for n, w in weights.items()
-                if n.startswith(start)
-            }
+            inside = [n for n in weights if n.startswith(start)]
+            weights = {n.removeprefix(start): weights[n] for n in inside}
             source = f"{path}, for {name or 'the model'} with {prefix=},"
             check_weights(module, weights, source, partial=True)
 

@@ -116,13 +116,9 @@ def to_dynamic(
             of its range.
     """
     check_positive(num_kernels=num_kernels, noise=noise)
-    static = {
-        name.removeprefix(PREFIX): weight
-        for name, weight in weights.items()
-        if name.startswith(PREFIX)
-    }
-    passed = {n: w for n, w in weights.items() if static and not n.startswith(PREFIX)}
-    static = static or dict(weights)
+    inside = [name for name in weights if name.startswith(PREFIX)]
+    passed = {n: w for n, w in weights.items() if inside and not n.startswith(PREFIX)}
+    static = {n.removeprefix(PREFIX): weights[n] for n in inside or weights}
     left_out = [name for name in static if name.startswith(CLASSIFIERS)]
     for name in left_out:
         del static[name]

@@ -53,8 +53,7 @@ class DyMobileNetV3(StagedBackbone):
         norm_cfg: Norm of every convolution.
         in_channels: Channels of the images.
         coefficients: The arguments of :class:`mmseg_dynet.ops.CoefficientOptions`.
-        **kwargs: Those of :class:`StagedBackbone`: frozen_stages, norm_eval, with_cp
-            and init_cfg.
+        **kwargs: Those of :class:`StagedBackbone`, such as ``frozen_stages``.
 
     Raises:
         ValueError: An option is out of its range.

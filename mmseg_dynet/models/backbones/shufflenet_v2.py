@@ -48,8 +48,7 @@ class ShuffleNetV2(StagedBackbone):
         norm_cfg: Norm of every convolution.
         act_cfg: Activation of every convolution that has one.
         in_channels: Channels of the images.
-        **kwargs: Those of :class:`StagedBackbone`: frozen_stages, norm_eval, with_cp
-            and init_cfg.
+        **kwargs: Those of :class:`StagedBackbone`, such as ``frozen_stages``.
 
     Raises:
         ValueError: An option is out of its range.

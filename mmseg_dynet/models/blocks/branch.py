@@ -105,9 +105,5 @@ def build_branch(
     else:
         conv, chain = DyConvModule, DynamicBranch
         shared |= dict(num_kernels=num_kernels, coefficients=coefficients)
-    return chain(
-        *(
-            conv(**{**shared, **layer}) if isinstance(layer, dict) else layer
-            for layer in layers
-        )
-    )
+    modules = [conv(**{**shared, **x}) if isinstance(x, dict) else x for x in layers]
+    return chain(*modules)

@@ -45,8 +45,7 @@ class InvertedResidual(nn.Module):
         in_channels: C, channels of the input.
         mid_channels: Channels of the spatial convolution.
         out_channels: O, channels of the output.
-        num_kernels: K, the fixed kernels per output channel (the paper's g_t); None for
-            static convolutions.
+        num_kernels: As in :func:`build_branch`.
         kernel_size: Side of the spatial convolution's kernel.
         stride: Stride of the spatial convolution. At 1, and if C equals O, the block
             has a shortcut.

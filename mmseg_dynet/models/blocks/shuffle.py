@@ -2,14 +2,13 @@
 
 import torch
 import torch.nn.functional as F
-from packaging.version import Version
 from torch import Tensor, nn
 
 from .branch import build_branch, conv_args
 
 NUM_BRANCHES = 2
 # Whether torch can differentiate its own operator, which keeps channels_last: from 2.6.
-DERIVATIVE_OF_SHUFFLE = Version(torch.__version__) >= Version("2.6")
+DERIVATIVE_OF_SHUFFLE = torch.__version__ >= (2, 6)
 
 
 class ShuffleUnit(nn.Module):
@@ -21,8 +20,7 @@ class ShuffleUnit(nn.Module):
         dilation: Dilation of the spatial convolution.
         groups: Groups of the spatial convolution; ``right_channels`` makes it
             depthwise.
-        num_kernels: K, the fixed kernels per output channel of the right branch (the
-            paper's g_t); None for static convolutions.
+        num_kernels: Those of the right branch, as in :func:`build_branch`.
         **shared: ``norm_cfg``, ``act_cfg`` and ``coefficients`` of the convolutions.
     """
 
@@ -60,8 +58,8 @@ class ProjectionUnit(nn.Module):
             channels and contributes the other O - C.
         stride: Stride of the spatial convolutions.
         dilation: Dilation of the spatial convolutions.
-        num_kernels: K, the fixed kernels per output channel of the right branch (the
-            paper's g_t); None for static convolutions. The left branch is static.
+        num_kernels: Those of the right branch, as in :func:`build_branch`. The left
+            branch is static.
         **shared: ``norm_cfg``, ``act_cfg`` and ``coefficients`` of the convolutions.
     """
 

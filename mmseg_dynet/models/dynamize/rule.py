@@ -1,12 +1,8 @@
 """Which convolutions of a network become dynamic: one rule, for any library's networks.
 
-A *block* is a smallest module that runs two or more convolutions in a row. The row
-becomes dynamic. What runs beside it (a projection shortcut, shorter rows), sees a
-pooled 1x1 map (squeeze-excite), sees the network's input (the stem) or gives its output
-(the classifier) stays static, as does everything outside of blocks.
-
-To find the rows, the network is run once on the meta device, without data, and each
-tensor is marked with the convolutions that it was computed from.
+:func:`mmseg_dynet.dynamize` states the rule. To find the rows of convolutions, the
+network is run once on the meta device, without data, and each tensor is marked with the
+convolutions that it was computed from.
 """
 
 import re
@@ -69,11 +65,7 @@ def _tensors(tree: object) -> list[Tensor]:
 
 
 def run_once(model: nn.Module, input_shape: Sequence[int]) -> Trace:
-    """Run a network in eval mode on the meta device; it is left as it is.
-
-    Args:
-        model: Called with one tensor.
-        input_shape: Of that tensor.
+    """Run a network on one tensor, in eval mode on the meta device; leave it as it is.
 
     Raises:
         ValueError: The network does not run on it.
@@ -128,10 +120,7 @@ def find_blocks(
 ) -> dict[str, list[str]]:
     """Find the blocks of a network and the convolutions of their rows, as they run.
 
-    Args:
-        model: The network.
-        seen: What :func:`run_once` has seen of it.
-        patterns: Names of the modules to take instead, see :func:`matches`.
+    If there are patterns, the blocks are the modules that they match.
 
     Raises:
         ValueError: Patterns match no module, or one that runs no row.
@@ -199,12 +188,9 @@ def _inside(name: str, module: str) -> bool:
 
 
 def matches(patterns: Patterns, name: str, inside: bool = False) -> bool:
-    """Whether a regular expression, or one of several, matches the whole of a name.
+    """Whether a regular expression, or one of several, matches a module's whole name.
 
-    Args:
-        patterns: The regular expressions.
-        name: Of a module.
-        inside: Whether the name of a module around it does as well.
+    With ``inside``, the name of a module around it does as well.
     """
     patterns = [patterns] if isinstance(patterns, str) else patterns or ()
     parts = name.split(".")

@@ -77,10 +77,8 @@ class DynamizedConv2d(DyConv2d):
 class BlockPrediction:
     """What a block's predictor predicts, until each convolution has taken its part.
 
-    Each thread has its own. Nothing is left once the last convolution has run.
-
-    Args:
-        predictor: The predictor of the block, which is registered there.
+    Each thread has its own. Nothing is left once the last convolution has run. The
+    predictor is registered in the block.
     """
 
     def __init__(self, predictor: CoefficientPredictor) -> None:
@@ -117,12 +115,7 @@ class BlockPrediction:
 
 
 class Share(nn.Module):
-    """A block's predictor, as one of its convolutions sees it. It has no parameters.
-
-    Args:
-        prediction: Of the block.
-        index: Of the convolution among those of the block, in the order they run.
-    """
+    """A block's predictor, as its convolution ``index`` sees it; has no parameters."""
 
     def __init__(self, prediction: BlockPrediction, index: int) -> None:
         super().__init__()
