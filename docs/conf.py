@@ -30,7 +30,6 @@ myst_heading_anchors = 3
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 # Types live in annotations, not in docstrings: put them into the lists of arguments.
 autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented"
 napoleon_numpy_docstring = False
 # A backbone is described by its class; its arguments are those of its constructor.
 napoleon_use_ivar = True
