@@ -9,6 +9,8 @@ custom_hooks = [dict(type="SeedIterationHook"), dict(type="FiniteLossHook")]
 default_hooks = dict(
     logger=dict(interval=50), checkpoint=dict(interval=100, max_keep_ckpts=2)
 )
+# One pass over the weights instead of seven; needs torch 2.4 on CPUs.
+optim_wrapper = dict(optimizer=dict(fused=True))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.02, begin=0, end=50, by_epoch=False),
     dict(type="CosineAnnealingLR", eta_min=0.0, begin=50, end=4000, by_epoch=False),
