@@ -21,7 +21,7 @@ run() { "$PYTHON" -W ignore "$@" || failed=1; }  # the rest is worth having all 
 tests() {  # 4 minutes
     local marked="gpu and not slow"
     [[ $DEVICE == cuda ]] || marked="not gpu and not slow"
-    # Warnings of another torch or driver are no errors here.
+    # Warnings of another torch or driver are not errors here.
     run -m pytest -q -W ignore -p no:cacheprovider -m "$marked" \
         --junitxml "$OUT/tests.xml" tests/ops tests/models/test_backbone_contract.py
 }

@@ -1,6 +1,7 @@
 """What the command-line tools share. Their arguments are those of MMSegmentation's."""
 
 import os
+import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
@@ -105,16 +106,21 @@ def check_data(cfg: Config, *splits: str) -> None:
             dataset = DATASETS.build(loader["dataset"])
             if not hasattr(dataset, "__len__") or len(dataset) > 0:
                 continue
-        except (FileNotFoundError, AssertionError) as error:  # the host's data sets
+        except FileNotFoundError as error:
+            problem = cause = error
+        except AssertionError as error:
+            # The host's data sets assert that files exist, often without a message.
+            if not re.search("^$|Failed to load|not exist|annot find", str(error)):
+                raise
             problem, cause = str(error) or "files are missing", error
         except ValueError as error:
             if "need at least one array" not in str(error):  # BaseDataset, if empty
                 raise
         inner = inner_datasets(loader["dataset"], key)
-        roots = [f"{inner_key}.data_root=DIR" for inner_key, _ in inner]
+        roots = " ".join(f"{inner_key}.data_root=DIR" for inner_key, _ in inner)
         raise FileNotFoundError(
-            f"{key}: {problem}. If the data is in another folder, give it by "
-            f"--cfg-options {' '.join(roots)}"
+            f"{key}: {problem}. If the data is in another folder, set it with "
+            f"--cfg-options {roots}"
         ) from cause
 
 
@@ -136,4 +142,4 @@ def resume(cfg: Config, cfg_options: dict | None = None) -> None:
     if cfg.resume:
         cfg.load_from = newest
     else:
-        print(f"no checkpoint in {cfg.work_dir}: training starts anew", file=sys.stderr)
+        print(f"no checkpoint in {cfg.work_dir}: start at iteration 0", file=sys.stderr)

@@ -26,8 +26,8 @@ or OpenMMLab's own packages with
 
 
 def has_host() -> bool:
-    """Whether any package of the host is installed."""
-    return any(map(_is_installed, HOST_PACKAGES))
+    """Whether MMSegmentation is installed; other packages come with other libraries."""
+    return _is_installed("mmseg")
 
 
 def check_host() -> None:

@@ -6,7 +6,7 @@ from importlib.machinery import ModuleSpec
 import pytest
 
 from mmseg_dynet import compatibility
-from mmseg_dynet.compatibility import HOST_PACKAGES, check_host
+from mmseg_dynet.compatibility import HOST_PACKAGES, check_host, has_host
 
 ONEDL = {
     "onedl-mmengine": "0.10.12",
@@ -56,6 +56,12 @@ def test_missing_package(install, find, name):
     find(name, None)
     with pytest.raises(ImportError, match=f"needs {name}[.] Install the tested host"):
         check_host()
+
+
+@pytest.mark.parametrize(("name", "installed"), [("mmseg", False), ("mmcv", True)])
+def test_a_part_of_the_host_is_a_host_if_it_is_mmsegmentation(find, name, installed):
+    find(name, None)
+    assert has_host() == installed
 
 
 def test_folder_left_by_an_uninstallation_is_a_missing_package(install, find):

@@ -199,6 +199,9 @@ def test_missing_data_is_named_by_the_option_that_sets_it(train):
         FileNotFoundError, match=r"^train_dataloader\.dataset: it has no samples"
     ):
         train("train_dataloader.dataset.img_suffix=.jpg")
+    plain = ("type=BaseSegDataset", "test_mode=True", "img_suffix=.png")
+    with pytest.raises(AssertionError, match=r"^dataset metainfo `classes` should"):
+        train(*(f"val_dataloader.dataset.{option}" for option in plain))
 
 
 class Remote(LocalBackend):

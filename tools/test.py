@@ -39,7 +39,8 @@ def main():
             show=args.show,
             wait_time=args.wait_time,
         )
-        cfg.visualizer.save_dir = args.show_dir
+        if args.show_dir:
+            cfg.visualizer.save_dir = args.show_dir
     if args.tta:
         for _, dataset in inner_datasets(cfg.test_dataloader.dataset):
             dataset.pipeline = cfg.tta_pipeline

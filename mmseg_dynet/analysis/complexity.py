@@ -11,13 +11,13 @@ papers on efficient networks, are MACs.
 """
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmseg_dynet.copying import copy_of
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d, force_implementation
 
 # Children of a segmentor or classifier that are not its head.
@@ -76,7 +76,7 @@ def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity
     Returns:
         The MACs, those of the whole batch.
     """
-    model = deepcopy(model).to("meta")
+    model = copy_of(model).to("meta")
     model.eval()
     counter = FlopCounterMode(display=False)
     parts = [child for name, child in model.named_children() if name in BODY] or [model]

@@ -21,7 +21,6 @@ import operator
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from copy import deepcopy
 from inspect import signature
 from pathlib import Path
 from types import MethodType
@@ -37,6 +36,7 @@ from torch.fx.node import map_arg
 from torch.nn.modules.utils import _pair
 
 from mmseg_dynet.analysis.latency import onnxruntime_call, openvino_call
+from mmseg_dynet.copying import copy_of
 from mmseg_dynet.files import replacing
 from mmseg_dynet.models.blocks.inverted_residual import SamePadding
 from mmseg_dynet.ops import DyConv2d
@@ -151,7 +151,7 @@ def run_segmentor(model: nn.Module, images: Tensor) -> Tensor:
     The model is a segmentor of MMSegmentation on the CPU. It is left as it is.
     """
     with _resizing_without_advice():
-        return ImageSegmentor(deepcopy(model).eval())(images)
+        return ImageSegmentor(copy_of(model).eval())(images)
 
 
 class ImageSegmentor(nn.Module):

@@ -4,14 +4,13 @@ In eval mode a batch norm scales each channel by ``s = gamma / sqrt(var + eps)``
 shifts it. The dynamic kernel is linear in the bank, so scaling the bank scales every
 kernel that is ever fused from it:
 
-    BN(w~ * x + b) = (s w~) * x + s (b - mean) + beta
-    s w~[t] = sum_i eta[t, i] (s w[t, i])
+    BN(w~ * x + bias) = (s w~) * x + s (bias - mean) + beta
+    s[o] w~[o] = sum_k coeff[o, k] * (s[o] weight[o, k])
 
 The folded network computes the same function without a pass over each feature map.
 """
 
 from collections import Counter
-from copy import deepcopy
 
 import torch
 from mmcv.cnn import ConvModule
@@ -19,6 +18,7 @@ from mmcv.cnn.bricks import Conv2d, Conv2dAdaptivePadding
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmseg_dynet.copying import copy_of
 from mmseg_dynet.models.dynamize.share import DynamizedConv2d
 from mmseg_dynet.ops import DyConv2d
 
@@ -34,8 +34,9 @@ def fold_bn(model: nn.Module) -> nn.Module:
     A batch norm is folded if the child before it, in the order of registration, is a
     plain convolution or a :class:`DyConv2d` with as many output channels. The blocks of
     MMSegmentation and of this package are built like that. In a network that registers
-    its layers in another order than it runs them, folding changes the function, so
-    compare outputs. (The ``order`` of mmcv's ConvModule is known.)
+    its layers in another order than it runs them, or uses a convolution's output beside
+    its norm, folding changes the function, so compare outputs. (The ``order`` of
+    mmcv's ConvModule is known.)
 
     Left alone are convolutions of other types, with a parametrization, with hooks,
     shared between modules, or followed by several batch norms, and batch norms without
@@ -44,7 +45,7 @@ def fold_bn(model: nn.Module) -> nn.Module:
     The copy is in eval mode. Parameters and MACs of convolutions do not change, except
     for a bias of O values per layer.
     """
-    model = deepcopy(model)
+    model = copy_of(model)
     uses = Counter(
         item
         for module in model.modules()

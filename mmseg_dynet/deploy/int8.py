@@ -1,7 +1,7 @@
 """Banks and predictors with eight bits per weight: a quarter of the memory to read.
 
-For one image, fusion and prediction read each weight to use it once, so their time is
-that of the memory. Both are weighted sums of rows of a table: the kernels of an output
+For one image, fusion and prediction read each weight to use it once, so they are bound
+by memory bandwidth. Both are weighted sums of rows of a table: the kernels of an output
 channel by its coefficients, the columns of a matrix by the values of a vector. That is
 what PyTorch's quantised embedding bag computes, on CPUs. Each row has its own scale and
 offset, so a weight is off by at most (max - min) / 510 of its row; sums, fused kernels

@@ -233,6 +233,6 @@ class FiniteLossHook(Hook):
         ]
         if lost:
             raise FloatingPointError(
-                f"{len(lost)} parameters are NaN ({', '.join(lost[:5])}, ...) and are "
-                f"not saved. {self.REMEDY}"
+                f"{len(lost)} parameters are NaN ({', '.join(lost[:5])}"
+                f"{', ...' if len(lost) > 5 else ''}) and are not saved. {self.REMEDY}"
             )

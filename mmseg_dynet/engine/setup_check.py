@@ -27,12 +27,12 @@ class CheckSetupHook(Hook):
     MMEngine loads the weights of a checkpoint that fit, and logs the others among
     thousands of lines. With this hook, ``load_from`` and each pretrained ``init_cfg``
     must fill all weights of their module. Two exceptions: a classifier may have been
-    trained for another number of classes, and parts, such as the head, may be missing
-    as a whole. A test has no exceptions, but needs no auxiliary head.
+    trained for another number of classes, and whole parts may be missing, such as the
+    head, but no stages of a backbone. A test needs all but an auxiliary head.
 
-    Heads, losses and data sets must have the same number of classes, and loops over
-    epochs no endless sampler. Resuming needs the optimizer of the checkpoint, and warns
-    of settings that the checkpoint overrides.
+    Heads, losses and data sets must have the same number of classes, and epoch-based
+    loops must not use an endless sampler. Resuming needs the optimizer of the
+    checkpoint, and warns of settings that the checkpoint overrides.
 
     Args:
         strict_weights: False accepts checkpoints that fit in part.

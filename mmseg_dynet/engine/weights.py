@@ -55,8 +55,8 @@ def check_weights(
         weights: By their names in the module.
         source: Where they come from, for the error.
         partial: Whether training may start from them: children of the module may be
-            missing as a whole, except the first one, which is the stem or the backbone,
-            and classifiers may be for another number of classes.
+            missing as a whole, except the first one (the stem or the backbone) and the
+            stages of a backbone, and classifiers may be for other numbers of classes.
 
     Raises:
         ValueError: Weights are missing or have other shapes.
@@ -77,6 +77,8 @@ def check_weights(
     required = {*children} - {"auxiliary_head"}
     if partial and found:
         required = {children[0], *found}
+        if children[0] != "backbone":
+            required |= {n for n, part in module.named_children() if _is_stage(n, part)}
     unfit = {
         name: (shape, given.get(name, ()))
         for name, shape in wanted.items()
@@ -105,6 +107,12 @@ def check_weights(
             + ", or set strict_weights=False in CheckSetupHook (custom_hooks) to start "
             "them at random" * partial
         )
+
+
+def _is_stage(name: str, part: nn.Module) -> bool:
+    """Whether a part of a backbone holds blocks: it is numbered, or a list of them."""
+    is_stage = name[-1].isdigit() or isinstance(part, nn.Sequential | nn.ModuleList)
+    return is_stage and any(weight.ndim > 1 for weight in part.parameters())  # no norms
 
 
 def _without_classifiers(module: nn.Module, unfit: dict) -> dict:

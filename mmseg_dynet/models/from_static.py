@@ -2,8 +2,8 @@
 
 Shape legend: see :mod:`mmseg_dynet.ops.functional`.
 
-A predictor whose last layer is zero gives every coefficient sigmoid(0) = 1/2, whatever
-the image (or 1 / K by softmax, and so on). These coefficients fuse the bank
+A predictor whose last layer is zero sets every coefficient to sigmoid(0) = 1/2,
+whatever the image (or 1 / K by softmax, and so on). These coefficients fuse the bank
 
     w_k = (2 / K) w + d_k,    sum_k d_k = 0
 

@@ -114,6 +114,25 @@ def test_a_part_that_classifiers_lack_may_start_at_random(tmp_path):
         check(Segmentor(Parts(**parts | dict(stem=nn.Conv2d(1, 4, 1)))))
 
 
+@pytest.mark.parametrize("stages", [(3, 4), (1, 2, 3, 4)])
+def test_all_stages_of_a_backbone_must_be_filled(tmp_path, stages):
+    weights = DyResNet(18).state_dict()
+    missing = tuple(f"layer{i}." for i in stages)
+    kept = {n: w for n, w in weights.items() if not n.startswith(missing)}
+    torch.save(kept, path := str(tmp_path / "short.pth"))
+    init_cfg = dict(type="Pretrained", checkpoint=path)
+    with pytest.raises(ValueError, match=rf"missing.*\({missing[0]}0\.conv1\.weight"):
+        check(Segmentor(DyResNet(18, init_cfg=init_cfg)))
+
+
+def test_norms_of_outputs_may_start_at_random():
+    """As those that ConvNeXt adds; its classifier has the last one only."""
+    norms = {f"norm{i}": nn.BatchNorm2d(4) for i in range(2)}
+    backbone = nn.ModuleDict(dict(stages=nn.ModuleList([nn.Conv2d(3, 4, 1)]), **norms))
+    weights = {n: w for n, w in backbone.state_dict().items() if "norm0" not in n}
+    check_weights(backbone, weights, "a.pth", partial=True)
+
+
 def test_a_deep_stem_is_not_the_plain_one(tmp_path):
     """ImageNet's ResNet has one 7x7 convolution, MMSegmentation's three of 3x3."""
     path = str(tmp_path / "resnet.pth")

@@ -32,6 +32,7 @@ from torch.nn.utils import spectral_norm
 from torch.nn.utils.parametrizations import (
     spectral_norm as parametrized_spectral_norm,
 )
+from torch.nn.utils.prune import l1_unstructured
 from torch.utils.checkpoint import checkpoint
 
 from mmseg_dynet.analysis.coefficients import CoefficientRecorder
@@ -440,6 +441,25 @@ def test_what_cannot_be_replaced_exactly_stays_static(build_last, reason):
     assert model.dynamization.static == {"last": reason}
 
 
+@pytest.mark.parametrize(
+    "compute_weight", [spectral_norm, lambda conv: l1_unstructured(conv, "weight", 0.5)]
+)
+def test_computed_weights_are_copied_after_a_step(compute_weight, draw_norms):
+    first, second = compute_weight(nn.Conv2d(4, 4, 1)), nn.Conv2d(4, 4, 1)
+    norms = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+    network = nn.Sequential(Toy(), first, norms[0], second, norms[1])
+    draw_norms(network)
+    x = images(1, 3, 8, 8, dtype=torch.float)
+    network(x).sum().backward()  # leaves a weight with a graph
+    macs = count_complexity(network, x.shape).macs
+    assert macs == 64 * (4 * 3 * 9 + 2 * 4 * 4 * 9 + 3 * 4 * 4)
+    folded = fold_bn(dynamize(network.eval()))
+    assert [isinstance(folded[i], nn.BatchNorm2d) for i in (2, 4)] == [True, False]
+    coefficients, expected = means(network, x), network(x)
+    torch.testing.assert_close(folded(x), expected)
+    torch.testing.assert_close(to_static(network, coefficients)(x), expected)
+
+
 def test_convolutions_shared_between_places_stay_static():
     model = Toy()
     model.last.weight = model.second.weight
@@ -469,8 +489,11 @@ def test_include_exclude_and_blocks():
     assert [*rows] == ["encoder.3.1.convs", *(f"decoder.{i}" for i in (3, 2, 1, 0))]
     assert len(rows["decoder.0"]) == 3
     outputs(unet, images(dtype=torch.float))
-    with pytest.raises(ValueError, match="must match modules"):
-        dynamize(DDRNet(channels=8), blocks="stage")
+    with pytest.raises(ValueError, match=r"\['last'\] run no convolutions in a row"):
+        dynamize(Toy(), blocks=["", "last"])
+    for option in ("include", "exclude", "blocks"):
+        with pytest.raises(ValueError, match=f"^{option}: 'stage' is the name of no"):
+            dynamize(Toy(), **{option: ["", "stage"]})
 
 
 def test_a_second_call_changes_only_what_is_still_static():
@@ -491,7 +514,7 @@ def test_a_second_call_changes_only_what_is_still_static():
         (
             nn.Sequential(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)),
             {},
-            "1 gives the network",
+            "1 produces the network",
         ),
         (Toy(), dict(exclude=".*"), "no convolution of Toy .* first excluded"),
         (Toy(), dict(input_shape=(1, 4, 8, 8)), r"not run on a tensor \(1, 4, 8, 8\)"),

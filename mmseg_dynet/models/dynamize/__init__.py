@@ -10,17 +10,18 @@ Shape legend: see :mod:`mmseg_dynet.ops.functional`.
 """
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from mmseg_dynet.copying import copy_of
 from mmseg_dynet.ops import DyConv2d, fuse_kernels, shared_predictor
 
 from .rule import (
     CONTAINERS,
     Patterns,
+    check_patterns,
     convolutions,
     find_blocks,
     reasons_to_stay,
@@ -88,21 +89,22 @@ def dynamize(
 ) -> nn.Module:
     """Make convolutions of a network dynamic, in place, as the paper does in its own.
 
-    A *block* is a smallest module that runs two or more convolutions in a row. They
-    become dynamic and share one predictor, which sees what the first of them sees:
-    the block's input. What runs beside the row (a projection shortcut), on a pooled
-    1x1 map (squeeze-excite), on the network's input (the stem), gives its output (the
-    classifier) or is outside of all blocks stays static. So does a convolution that
-    no DyConv2d can replace exactly: with a forward, hooks or a parametrization of its
-    own, other padding than zeros, or shared between places.
+    A *block* is a smallest module that runs two or more convolutions in a row. Those
+    of the longest row, or of several rows if equally long, become dynamic and share one
+    predictor, which sees what the first of them sees: the block's input. What runs
+    beside the row (a projection shortcut), on a pooled 1x1 map (squeeze-excite), on the
+    network's input (the stem), produces its output (the classifier) or is outside of
+    all blocks stays static. So does a convolution that no DyConv2d can replace exactly:
+    with a forward, hooks or a parametrization of its own, other padding than zeros, or
+    shared between places.
 
     MACs grow by those of prediction and fusion only (see :class:`DyConv2d`), parameters
     about ``num_kernels`` times: to make a network cheaper, build it with fewer
     channels. A second call changes only what is still static.
 
     ``include``, ``exclude`` and ``blocks`` are one or several regular expressions for
-    the whole dotted name of a module. ``include`` and ``exclude`` mean all that is
-    inside of it, too.
+    the whole dotted name of a module. ``include`` and ``exclude`` also apply to
+    everything inside.
 
     Args:
         model: Any network; it is run once, without data.
@@ -114,8 +116,8 @@ def dynamize(
         reduction: A predictor of C input channels has a hidden layer of
             C / reduction, as in Dy-ResNet; None: it has none, as in Dy-mobile.
         from_static: Whether the network is to start out equal to the one given, with
-            kernels free to part. It then takes static weights, too: a ``Pretrained``
-            init_cfg of the model, or a state dict, fills the banks.
+            kernels that can then diverge. It then takes static weights, too: a
+            ``Pretrained`` init_cfg of the model, or a state dict, fills the banks.
         input_shape: Of the model's input. None: (1, C, 512, 1024), or (1, C, 224, 224)
             if the model takes no other.
         coefficients: The arguments of :class:`mmseg_dynet.ops.CoefficientOptions`.
@@ -125,8 +127,9 @@ def dynamize(
 
     Raises:
         ValueError: No convolution is dynamic in the end, the model does not run on one
-            tensor of ``input_shape``, or ``blocks`` matches no block.
+            tensor of ``input_shape``, or a pattern matches no module, or no block.
     """
+    check_patterns(model, include=include, exclude=exclude, blocks=blocks)
     all_convs = convolutions(model)
     if not all_convs:
         raise ValueError(f"{type(model).__name__} has no 2-D convolution")
@@ -218,7 +221,7 @@ def to_static(model: nn.Module, coefficients: Mapping[str, Tensor]) -> nn.Module
         ValueError: A layer is missing in ``coefficients``, or gets its coefficients
             from the code of its block, as in a Dy- network.
     """
-    model = deepcopy(model)
+    model = copy_of(model)
     shared = {m.prediction.predictor for m in model.modules() if isinstance(m, Share)}
     for name, layer in convolutions(model).items():
         if not isinstance(layer, DyConv2d):

@@ -7,7 +7,6 @@ convolutions that it was computed from.
 
 import re
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmseg_dynet.copying import copy_of
 from mmseg_dynet.ops import DyConv2d
 
 CONTAINERS = nn.Sequential | nn.ModuleList | nn.ModuleDict
@@ -30,10 +30,10 @@ class Trace:
 
     Attributes:
         runs: How often each has run, in the order they run.
-        edges: Pairs of them, the second of which sees what the first gives.
+        edges: Pairs of them, the second of which receives the output of the first.
         pooled: Those whose input is a 1x1 map; no part of ``edges``.
-        stem: Those that see what no convolution gives.
-        classifier: Those that give an output of the network.
+        stem: Those whose input comes from no convolution.
+        classifier: Those that produce an output of the network.
         macs: Multiply-accumulates of the run.
     """
 
@@ -50,14 +50,11 @@ class _Marks(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        marks = set().union(*map(_marks, _tensors((args, kwargs))))
+        sources = [getattr(t, "convolutions", ()) for t in _tensors((args, kwargs))]
+        marks = set().union(*sources)
         for tensor in _tensors(args[0] if out is None else out) if marks else ():
             tensor.convolutions = marks
         return out
-
-
-def _marks(tensor: Tensor) -> set[str]:
-    return getattr(tensor, "convolutions", set())
 
 
 def _tensors(tree: object) -> list[Tensor]:
@@ -76,7 +73,7 @@ def run_once(model: nn.Module, input_shape: Sequence[int]) -> Trace:
         seen.runs[name] = seen.runs.get(name, 0) + 1
         if x.shape[2:] == (1, 1):
             seen.pooled.add(name)
-        elif sources := _marks(x):
+        elif sources := getattr(x, "convolutions", None):
             seen.edges.update((source, name) for source in sources)
         else:
             seen.stem.add(name)
@@ -86,7 +83,7 @@ def run_once(model: nn.Module, input_shape: Sequence[int]) -> Trace:
         if name not in seen.pooled:
             out.convolutions = {name}
 
-    model = deepcopy(model).to("meta")
+    model = copy_of(model).to("meta")
     model.eval()
     for name, conv in convolutions(model).items():
         conv.register_forward_pre_hook(lambda _, args, n=name: before(n, args[0]))
@@ -120,20 +117,14 @@ def find_blocks(
 ) -> dict[str, list[str]]:
     """Find the blocks of a network and the convolutions of their rows, as they run.
 
-    If there are patterns, the blocks are the modules that they match.
-
-    Raises:
-        ValueError: Patterns match no module, or one that runs no row.
+    If there are patterns, the blocks are the modules that they match. A match that runs
+    no row is a ValueError.
     """
     if patterns is not None:
         names = [name for name, _ in model.named_modules() if matches(patterns, name)]
         rows = {name: _row(name, seen) for name in names}
-        if not rows or not all(rows.values()):
-            without = [name for name, row in rows.items() if not row]
-            raise ValueError(
-                f"blocks={patterns!r} must match modules that run convolutions in a "
-                f"row; {without or 'all modules'} do not"
-            )
+        if without := [name for name, row in rows.items() if not row]:
+            raise ValueError(f"blocks: {without} run no convolutions in a row")
     else:
         homes: dict[str, str] = {}  # the smallest module around each conv and another
         for edge in seen.edges:
@@ -172,7 +163,7 @@ def _home(model: nn.Module, first: str, second: str) -> str | None:
 
 
 def _row(home: str, seen: Trace) -> list[str]:
-    """The longest row of convolutions inside a module, in the order they run."""
+    """The longest row of convolutions inside a module, or rows, as they run."""
     inside = [name for name in seen.runs if _inside(name, home)]
     groups = {name: {name} for name in inside}
     for first, second in seen.edges:
@@ -185,6 +176,15 @@ def _row(home: str, seen: Trace) -> list[str]:
 
 def _inside(name: str, module: str) -> bool:
     return not module or f"{name}.".startswith(f"{module}.")
+
+
+def check_patterns(model: nn.Module, **options: Patterns) -> None:
+    """Raise a ValueError if a pattern of an option matches the name of no module."""
+    names = [name for name, _ in model.named_modules(remove_duplicate=False)]
+    for option, patterns in options.items():
+        for pattern in [patterns] if isinstance(patterns, str) else patterns or ():
+            if not any(re.fullmatch(pattern, name) for name in names):
+                raise ValueError(f"{option}: {pattern!r} is the name of no module")
 
 
 def matches(patterns: Patterns, name: str, inside: bool = False) -> bool:
@@ -222,7 +222,7 @@ def reasons_to_stay(
         for names, why in (
             (seen.pooled, "sees a pooled map"),
             (seen.stem, "sees the network's input"),
-            (seen.classifier, "gives the network's output"),
+            (seen.classifier, "produces the network's output"),
             (in_a_row, None),
         ):
             if name in names:

@@ -68,7 +68,7 @@ class DynamizedConv2d(DyConv2d):
                 raise ValueError(
                     f"{prefix}weight {tuple(kernel.shape)} is the kernel of a static "
                     "convolution, and this one is dynamic: set from_static=True to "
-                    "start from static weights, or give none"
+                    "start from static weights, or load none"
                 )
             state_dict[f"{prefix}weight"] = self.bank_around(kernel)
         super()._load_from_state_dict(state_dict, prefix, *args)
