@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import Dataset, Subset
 
 from .engine.checkpoint import read_weights
-from .engine.weights import check_weights
+from .engine.weights_check import check_weights
 
 # Options of a DataLoader that torch refuses where there are no workers.
 OF_WORKERS = (

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 
 from .checkpoint import weights_of
 from .hooks import unwrapped_model
-from .resume import check_settings
-from .weights import check_pretrained, check_weights, shapes_of
+from .resume_check import check_settings
+from .weights_check import check_pretrained, check_weights, shapes_of
 
 CROSS_ENTROPY = (CrossEntropyLoss, OhemCrossEntropy)
 # They predict edges, depths and masks, rather than the classes of the data.

@@ -22,8 +22,8 @@ from torch.optim import Optimizer
 from torch.utils.data import Subset
 
 from mmseg_dynet.engine import CheckSetupHook
-from mmseg_dynet.engine.resume import check_settings
-from mmseg_dynet.engine.weights import check_weights
+from mmseg_dynet.engine.resume_check import check_settings
+from mmseg_dynet.engine.weights_check import check_weights
 from mmseg_dynet.models import DyMobileNetV2, DyResNet
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
