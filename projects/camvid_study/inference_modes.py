@@ -11,7 +11,7 @@ from pathlib import Path
 from mmengine.device import get_device
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DATASETS
-from study.inference_modes import WHOLE, compare_inference_modes, sliding_stride
+from study.modes import WHOLE, compare_inference_modes, sliding_stride
 
 from mmseg_dynet.analysis.machine import provenance
 from mmseg_dynet.apis import build_model, load_config

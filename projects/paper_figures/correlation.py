@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from figures.correlation import (
+from figures.channels import (
     BIN_LEGEND,
     ChannelCorrelation,
     draw_correlations,

@@ -13,7 +13,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DATASETS
 from mmseg.models.segmentors import EncoderDecoder
-from study.inference_modes import (
+from study.modes import (
     CENTRE_CROP,
     KEPT,
     MEAN,

@@ -15,6 +15,7 @@ RUNTIMES = {
 # Networks and input sizes, and the files of their rows.
 ROWS = {
     "FCN, R-50-D8, 512 x 1024": ("fcn-r50", "fcn-r50-onnxruntime", "fcn-r50-openvino"),
+    "FCN, R-50-D8, head of equal width, 512 x 1024": ("fcn-r50-c512",),
     "PSPNet, R-50-D8, 512 x 1024": ("pspnet-r50",),
     "FCN, R-18-D8, 512 x 1024": ("fcn-r18",),
     "FCN, MobileNetV2 / Dy-mobile, 512 x 1024": ("fcn-mobile",),

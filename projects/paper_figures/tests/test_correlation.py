@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from figures.correlation import (
+from figures.channels import (
     ChannelCorrelation,
     pair_correlations,
     summarize,
