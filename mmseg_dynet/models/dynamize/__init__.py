@@ -127,7 +127,7 @@ def dynamize(
 
     Raises:
         ValueError: No convolution is dynamic in the end, the model does not run on one
-            tensor of ``input_shape``, or a pattern matches no module, or no block.
+            tensor of ``input_shape``, or a pattern matches no module or block.
     """
     check_patterns(model, include=include, exclude=exclude, blocks=blocks)
     all_convs = convolutions(model)
@@ -172,8 +172,7 @@ def dynamize(
     predictors = [layers[name].predictor for name in alone]
     for block, row in served.items():
         convs = [layers[name] for name in row]
-        width = convs[0].in_channels
-        hidden = reduction and max(1, width // reduction)
+        hidden = reduction and max(1, convs[0].in_channels // reduction)
         predictor = shared_predictor(convs, hidden).to(convs[0].weight)
         predictor.requires_grad_(any(conv.weight.requires_grad for conv in convs))
         prediction = BlockPrediction(predictor)

@@ -134,11 +134,7 @@ def find_blocks(
                     homes[conv] = home
         rows = {home: _row(home, seen) for home in homes.values()}
         # Not those with a smaller block in their row, nor what is beside a row.
-        smallest = {
-            home: row
-            for home, row in rows.items()
-            if row and all(homes[conv] == home for conv in row)
-        }
+        smallest = {h: row for h, row in rows.items() if {homes[c] for c in row} == {h}}
         rows = {
             home: row
             for home, row in smallest.items()
