@@ -17,8 +17,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmseg_dynet.copying import copy_of
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d, force_implementation
+from mmseg_dynet.ops.copying import copy_of
 
 # Children of a segmentor or classifier that are not its head.
 BODY = ("backbone", "neck")

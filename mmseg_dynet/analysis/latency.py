@@ -46,8 +46,7 @@ def time_alternating(
         warmup: Rounds before them, not timed: caches fill, kernels are chosen.
 
     Returns:
-        The seconds of each timed call by name, in the order they ran. GPU work is
-        waited for.
+        The seconds of each timed call by name, with the work that it starts on a GPU.
 
     Raises:
         ValueError: ``repeats`` is less than 1.

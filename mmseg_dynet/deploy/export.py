@@ -36,10 +36,10 @@ from torch.fx.node import map_arg
 from torch.nn.modules.utils import _pair
 
 from mmseg_dynet.analysis.latency import onnxruntime_call, openvino_call
-from mmseg_dynet.copying import copy_of
 from mmseg_dynet.files import replacing
 from mmseg_dynet.models.blocks.inverted_residual import SamePadding
 from mmseg_dynet.ops import DyConv2d
+from mmseg_dynet.ops.copying import copy_of
 
 from .fold_bn import fold_bn
 from .optimize import replace_modules

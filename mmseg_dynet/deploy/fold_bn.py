@@ -18,9 +18,9 @@ from mmcv.cnn.bricks import Conv2d, Conv2dAdaptivePadding
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmseg_dynet.copying import copy_of
 from mmseg_dynet.models.dynamize.share import DynamizedConv2d
 from mmseg_dynet.ops import DyConv2d
+from mmseg_dynet.ops.copying import copy_of
 
 # Exact types. A subclass may change its weight in forward, as those that standardise
 # it do (ConvWS2d), and a parametrization makes a subclass.

@@ -89,12 +89,8 @@ class CoefficientHook(Hook):
 class TemperatureHook(Hook):
     """Lower the temperature of the coefficients' softmax linearly, as DY-Conv does.
 
-    It depends on the iteration alone, so a resumed run has that of an undisturbed one.
-
-    Args:
-        iterations: From the first to that of ``end``, which then stays.
-        start: Temperature of the first iteration.
-        end: The last temperature.
+    It is ``start`` in the first iteration, and ``end`` from ``iterations`` on. It
+    depends on the iteration alone, so a resumed run has that of an undisturbed one.
 
     Raises:
         ValueError: When training begins: no coefficient of the model has a temperature.
@@ -138,9 +134,6 @@ class KernelReuseHook(Hook):
     The loader must yield one frame at a time, in the order of the video. Use one
     process: each of N processes would see every N-th frame only. Kernels are also kept
     from the end of one video of a data set to the start of the next.
-
-    Args:
-        every: As in KernelReuse.
 
     Raises:
         ValueError: When testing begins: ``every`` is below 1, the test augments, the

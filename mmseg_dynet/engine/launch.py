@@ -20,8 +20,8 @@ def prepare_launch(cfg: Config) -> None:
 
     It gets torchrun's variables. MMEngine sets no ``LOCAL_RANK`` for MPI, so that all
     processes of a machine would use its first GPU. Without any GPU, where MMEngine
-    would ask for one, the processes are connected by gloo. The config, which
-    names its ``launcher``, is changed in place.
+    would ask for one, the processes are connected by gloo. The config, which names its
+    ``launcher``, is changed in place.
 
     Raises:
         ValueError: On CPUs: a variable of torch.distributed is missing.

@@ -11,11 +11,9 @@ class ClassIoUMetric(IoUMetric):
     """
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Sum up the areas of all images, as :meth:`process` has stored them.
+        """Add each class's IoU in percent to what IoUMetric returns.
 
-        Returns:
-            What IoUMetric returns, and each class's IoU in percent; NaN for a class
-            that neither occurs nor is predicted.
+        It is NaN for a class that neither occurs nor is predicted.
         """
         metrics = super().compute_metrics(results)
         if not self.format_only:

@@ -88,8 +88,5 @@ NETWORKS: dict[str, Callable[[int | None], nn.Module]] = {
     "FCN-512 on Dy-ResNet50": lambda k: _fcn(DyResNet(50, k, **STRIDE_8), 1024, 512),
 }
 """Builders from K, the paper's g_t: None for a Fix- control; others ignore it."""
-
-
-def image_side(name: str) -> int:
-    """Height and width, in pixels, of the image that the paper counts MACs for."""
-    return 768 if name.startswith("FCN") else 224
+IMAGE_SIDES = {name: 768 if name.startswith("FCN") else 224 for name in NETWORKS}
+"""Height and width, in pixels, of the image that the paper counts MACs for."""

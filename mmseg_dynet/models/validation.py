@@ -16,10 +16,7 @@ def check_stages(
 ) -> None:
     """Raise a ValueError unless the stages to return and to freeze exist.
 
-    Args:
-        num_stages: Stages of the backbone, the stem not counted.
-        out_indices: Stages to return, each in 0 .. num_stages - 1.
-        frozen_stages: -1 for none, 0 for the stem, i for the stem and stages 1 .. i.
+    ``frozen_stages`` is -1 for none, 0 for the stem, i for the stem and stages 1 .. i.
     """
     if len(out_indices) == 0:
         raise ValueError("out_indices is empty: name at least one stage to return")

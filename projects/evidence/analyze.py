@@ -72,13 +72,14 @@ def arms_table(arms: Runs, costs: dict[str, dict]) -> str:
 def differences_table(arms: Runs) -> str:
     """The dynamic network less every other, paired by seed."""
     rows = [["dynamic minus", "pairs", "whole images", "95 %", "windows", "95 %"]]
+    dynamic = arms.get("dynamic", {})
     for arm, runs in arms.items():
-        seeds = sorted(runs.keys() & arms["dynamic"].keys())
+        seeds = sorted(runs.keys() & dynamic.keys())
         if arm == "dynamic" or not seeds:
             continue
         row = [arm, f"{len(seeds)}"]
         for key in ("mIoU", "windows_mIoU"):
-            pairs = [arms["dynamic"][seed][key] - runs[seed][key] for seed in seeds]
+            pairs = [dynamic[seed][key] - runs[seed][key] for seed in seeds]
             centre, half = interval(pairs)
             bounds = f"{centre - half:+.2f} to {centre + half:+.2f}"
             row += [f"{centre:+.2f}", bounds if half < math.inf else "none"]
@@ -141,7 +142,9 @@ def tables() -> str:
         if key in sweeps:
             parts += ["Tuning (500 iterations, one seed):\n", sweep_table(sweeps[key])]
         if runs := results.get(key):
-            parts += [arms_table(runs, costs[key]), differences_table(runs)]
+            parts.append(arms_table(runs, costs[key]))
+            if len(runs) > 1 and "dynamic" in runs:
+                parts.append(differences_table(runs))
         if key in all_fixed:
             parts += ["Coefficients:\n", fixed_table(all_fixed[key])]
     return "\n".join(parts)

@@ -33,7 +33,7 @@ from mmseg_dynet.apis import build_model, input_channels, input_size, load_confi
 from mmseg_dynet.cli import at_least, config_parser
 from mmseg_dynet.deploy import optimize_for_inference
 from mmseg_dynet.files import write_figure, write_json
-from mmseg_dynet.models.paper_networks import NETWORKS, image_side
+from mmseg_dynet.models.paper_networks import IMAGE_SIDES, NETWORKS
 from mmseg_dynet.ops import IMPLEMENTATIONS, force_implementation
 
 EXPORTED = ("onnxruntime", "openvino")
@@ -146,7 +146,7 @@ def build(name: str, args: Namespace) -> tuple[nn.Module, int]:
 
 def input_shapes(args: Namespace) -> list[tuple[int, int, int, int]]:
     if args.config in NETWORKS:
-        channels, sizes = 3, args.shape or [image_side(args.config)] * 2
+        channels, sizes = 3, args.shape or [IMAGE_SIDES[args.config]] * 2
     else:
         cfg = load_config(args.config, args.cfg_options)
         channels, sizes = input_channels(cfg), args.shape or input_size(cfg)

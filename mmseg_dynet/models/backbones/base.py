@@ -94,5 +94,4 @@ class StagedBackbone(BaseModule):
         return self
 
     def _frozen_modules(self) -> list[nn.Module]:
-        """The stem and the stages that are frozen."""
         return [self.stem, *self.stages][: self.frozen_stages + 1]

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mmseg_dynet.copying import copy_of
 from mmseg_dynet.ops import DyConv2d, fuse_kernels, shared_predictor
+from mmseg_dynet.ops.copying import copy_of
 
 from .rule import (
     CONTAINERS,

@@ -15,8 +15,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmseg_dynet.copying import copy_of
 from mmseg_dynet.ops import DyConv2d
+from mmseg_dynet.ops.copying import copy_of
 
 CONTAINERS = nn.Sequential | nn.ModuleList | nn.ModuleDict
 # Of mmcv, whose Conv2d has a forward of its own for torch before 1.5 alone.

@@ -13,7 +13,7 @@ from functools import cache
 import torch
 
 from mmseg_dynet.analysis.complexity import Complexity, count_complexity
-from mmseg_dynet.models.paper_networks import NETWORKS, image_side
+from mmseg_dynet.models.paper_networks import IMAGE_SIDES, NETWORKS
 
 UNITS = {"2^20": 2**20, "10^6": 10**6, "10^9": 10**9}
 
@@ -47,7 +47,7 @@ def count_network(name: str, num_kernels: int | None) -> Complexity:
     """
     with torch.device("meta"):  # needs no memory
         model = NETWORKS[name](num_kernels)
-    side = image_side(name)
+    side = IMAGE_SIDES[name]
     return count_complexity(model, (1, 3, side, side))
 
 
