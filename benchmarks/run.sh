@@ -50,6 +50,7 @@ measure mobile-compile "${MOBILE[@]}" --backend compile --int8
 measure mobile-openvino "${MOBILE[@]}" --backend openvino
 
 measure fcn-r50 "${FCN_R50[@]}"
+measure fcn-r50-c512 "$(config dy-r50-d8_fcn-c512)" "$(config fcn_r50-d8)"
 measure fcn-r50-onnxruntime "${FCN_R50[@]}" --backend onnxruntime
 measure fcn-r50-openvino "${FCN_R50[@]}" --backend openvino
 measure fcn-r18 "${FCN_R18[@]}"

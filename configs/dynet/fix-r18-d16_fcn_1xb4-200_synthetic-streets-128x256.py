@@ -1,6 +1,6 @@
 _base_ = "./r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
 model = dict(
     backbone=dict(base_channels=32),
-    decode_head=dict(in_channels=256, channels=64),
-    auxiliary_head=dict(in_channels=128, channels=32),
+    decode_head=dict(in_channels=256),
+    auxiliary_head=dict(in_channels=128),
 )

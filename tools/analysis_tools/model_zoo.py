@@ -19,7 +19,7 @@ from mmseg_dynet.apis import build_model, input_size
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "configs/dynet"
-BENCHMARKS = ("fcn-r50", "fcn-r18", "fcn-mobile", "pspnet-r50")
+BENCHMARKS = ("fcn-r50-c512", "fcn-r50", "fcn-r18", "fcn-mobile", "pspnet-r50")
 # The rows of the project's README: static networks, each above its dynamic one.
 HEADLINE = {
     "FCN, R-50": "fcn_r50-d8",
