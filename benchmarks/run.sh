@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measure again what the JSON files beside this script hold, in some 25 minutes; each
+# Measure again what the JSON files beside this script hold, in some 15 minutes; each
 # names its machine and its command. Leave the machine alone meanwhile.
 # PYTHON=... picks the interpreter; arguments pick files: benchmarks/run.sh 'fcn-r18*'
 set -euo pipefail
