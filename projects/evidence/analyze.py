@@ -38,7 +38,8 @@ def read_costs() -> dict[tuple[str, str], dict[str, dict]]:
     """What cost.py has measured, by network and data set, then by arm."""
     costs = defaultdict(dict)
     for cost in json.loads((RESULTS / "cost.json").read_text("utf-8"))["costs"]:
-        costs[cost["network"], cost["dataset"]][cost["arm"]] = cost
+        for network in (cost["network"], f"{cost['network']}-pretrained"):
+            costs[network, cost["dataset"]][cost["arm"]] = cost
     return costs
 
 

@@ -54,6 +54,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, required=True)
     parser.add_argument("--lr", type=float, help="instead of the config's")
     parser.add_argument("--iters", type=int, help="instead of the config's")
+    parser.add_argument(
+        "--pretrained",
+        type=Path,
+        help="folder of pretrain.py with the checkpoints to take backbones from",
+    )
     parser.add_argument("--work-dirs", type=Path, default=Path("work_dirs/evidence"))
     parser.add_argument("--results", type=Path, default=FOLDER / "results")
     return parser.parse_args()
@@ -67,12 +72,12 @@ def run(tool: str, *words: object) -> None:
     subprocess.run(command, env=env, check=True)
 
 
-def read_curve(work_dir: Path) -> list[dict]:
+def read_curve(work_dir: Path, metric: str = "mIoU") -> list[dict]:
     """The validations of a run, in their order, each with its "step"."""
     paths = sorted(work_dir.glob("*/vis_data/scalars.json"))
     text = "".join(path.read_text("utf-8") for path in paths)  # one per resumption
     lines = map(json.loads, text.splitlines())
-    by_step = {line["step"]: line for line in lines if "mIoU" in line}
+    by_step = {line["step"]: line for line in lines if metric in line}
     return [by_step[step] for step in sorted(by_step)]
 
 
@@ -87,7 +92,8 @@ def train(args: argparse.Namespace, arm: str, seed: int) -> None:
     cfg = Config.fromfile(config)
     lr = args.lr or cfg.optim_wrapper.optimizer.lr
     end = args.iters or cfg.train_cfg.max_iters
-    name = f"{args.network}_{args.dataset}_{arm}_lr{lr}_{end}_seed{seed}"
+    network = f"{args.network}{'-pretrained' if args.pretrained else ''}"
+    name = f"{network}_{args.dataset}_{arm}_lr{lr}_{end}_seed{seed}"
     result, work_dir = args.results / f"{name}.json", args.work_dirs / name
     checkpoint = work_dir / f"iter_{end}.pth"
     if result.exists():
@@ -97,6 +103,10 @@ def train(args: argparse.Namespace, arm: str, seed: int) -> None:
         keys = ("max_iters", "val_begin", "val_interval")
         options += [f"train_cfg.{key}={end}" for key in keys]
         options.append(f"param_scheduler.1.end={end}")
+    if args.pretrained:
+        init = {"type": "Pretrained", "prefix": "backbone."}
+        init["checkpoint"] = args.pretrained / f"{arm}.pth"
+        options += [f"model.backbone.init_cfg.{k}={v}" for k, v in init.items()]
     if end not in [point["step"] for point in read_curve(work_dir)]:
         checkpoint.unlink(missing_ok=True)  # was written before the last validation
     run("train", config, "--resume", "--work-dir", work_dir, "--cfg-options", *options)
@@ -106,7 +116,7 @@ def train(args: argparse.Namespace, arm: str, seed: int) -> None:
     newest = max(work_dir.glob("windows/*/*.json"))
     windows = json.loads(newest.read_text("utf-8"))
     describe = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    outcome = {"arm": arm, "network": args.network, "dataset": args.dataset} | {
+    outcome = {"arm": arm, "network": network, "dataset": args.dataset} | {
         "seed": seed,
         "mIoU": round(last["mIoU"], 2),
         "class_IoU": class_iou(last),
