@@ -21,8 +21,8 @@ PACKAGE_FILES := pyproject.toml setup.py mmseg_dynet/version.py $(CONSTRAINTS)
 
 # Pages with tables that cog writes, and where their code imports from.
 TABLES = $(shell grep -rl --include='*.md' '\[\[\[cog' README.md docs configs projects)
-COG_PATH = benchmarks:tools/analysis_tools:projects/camvid_study:projects/evidence
-COG := PYTHONPATH=$(COG_PATH):projects/paper_figures $(BIN)/cog
+COG_PATH = benchmarks:projects/camvid_study:projects/evidence:projects/paper_figures
+COG := PYTHONPATH=$(COG_PATH) $(BIN)/cog
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

@@ -18,8 +18,6 @@ SHIPPED = (
     "tools/**/*.py",
     "tools/**/*.sh",
 )
-# Maintains a page of the checkout.
-NOT_SHIPPED = {"tools/analysis_tools/model_zoo.py"}
 
 
 class BuildWithMim(build_py):
@@ -36,10 +34,9 @@ class BuildWithMim(build_py):
             return
         for pattern in SHIPPED:
             for path in sorted(Path().glob(pattern)):
-                if path.as_posix() not in NOT_SHIPPED:
-                    target = package / ".mim" / path
-                    self.mkpath(str(target.parent))
-                    self.copy_file(str(path), str(target))
+                target = package / ".mim" / path
+                self.mkpath(str(target.parent))
+                self.copy_file(str(path), str(target))
 
 
 setup(cmdclass={"build_py": BuildWithMim})

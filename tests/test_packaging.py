@@ -24,8 +24,6 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("mmseg_dynet", "configs", "tools")
 FILES = ("LICENSE", "MANIFEST.in", "README.md", "model-index.yml")
 BUILD_FILES = ("pyproject.toml", "setup.py")
-# It maintains a page of the checkout.
-NOT_SHIPPED = {"tools/analysis_tools/model_zoo.py"}
 
 
 def build(kind: str, tree: Path, into: Path) -> Path:
@@ -96,7 +94,7 @@ def test_wheel_holds_the_package_and_what_mim_looks_for(wheel, distribution):
         if ".mim" not in path.parts
     ]
     package = {name for name in sources if name.startswith("mmseg_dynet/")}
-    mim = {"model-index.yml", *sources} - package - NOT_SHIPPED
+    mim = {"model-index.yml", *sources} - package
     assert {"configs/dynet/metafile.yml", "tools/dist_train.sh"} < mim
     expected = package | {f"mmseg_dynet/.mim/{name}" for name in mim}
     metadata = f"mmseg_dynet-{version}.dist-info/"

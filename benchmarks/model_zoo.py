@@ -1,4 +1,4 @@
-"""Print the tables of configs/dynet/README.md; `make tables` writes them into it.
+"""Tables of README.md and configs/dynet/README.md; `make tables` writes them.
 
 MACs and parameters are counted. Times are those of the benchmarks, and mIoU is what
 metafile.yml says; a config that it does not name was not trained.
@@ -7,7 +7,6 @@ metafile.yml says; a config that it does not name was not trained.
 import json
 import logging
 import re
-from argparse import ArgumentParser
 from pathlib import Path
 
 import torch
@@ -17,7 +16,7 @@ from mmengine.fileio import load
 from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.apis import build_model, input_size
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "configs/dynet"
 BENCHMARKS = ("fcn-r50-c512", "fcn-r50", "fcn-r18", "fcn-mobile", "pspnet-r50")
 # The rows of the project's README: static networks, each above its dynamic one.
@@ -134,12 +133,3 @@ def headline():
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", f"Measured on: {machine}."])
-
-
-def main():
-    ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
-    print(render())
-
-
-if __name__ == "__main__":
-    main()
