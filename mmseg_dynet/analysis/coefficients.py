@@ -54,10 +54,6 @@ class CoefficientSummary:
     dead: float
     saturated: float
 
-    def scalars(self) -> dict[str, float]:
-        """The values that can be averaged over layers, by name."""
-        return {name: getattr(self, name) for name in SCALARS}
-
 
 class CoefficientRecorder(AbstractContextManager):
     """Record the coefficients that a network's dynamic layers use; a context manager.

@@ -47,17 +47,10 @@ class CoefficientHook(Hook):
     fixed kernels of the network. In distributed training, the first process logs the
     images that it sees itself.
 
-    Args:
-        per_layer: Whether to log the values of each layer as well, as
-            ``coefficients/LAYER/NAME``.
-
     Raises:
         ValueError: When training or a validation begins: the network is static. At the
             end of a validation: it had fewer than two images.
     """
-
-    def __init__(self, per_layer: bool = False) -> None:
-        self.per_layer = per_layer
 
     def before_train(self, runner: Runner) -> None:
         """Refuse a static network at once, rather than when it is validated."""
@@ -77,12 +70,7 @@ class CoefficientHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Stop recording, and pass the values to LoggerHook."""
         self._recorder.remove()
-        layers = self._recorder.summarize()
-        scalars = average(layers)
-        if self.per_layer:
-            for name, layer in layers.items():
-                scalars |= {f"{name}/{k}": v for k, v in layer.scalars().items()}
-        for name, value in scalars.items():
+        for name, value in average(self._recorder.summarize()).items():
             runner.message_hub.update_scalar(f"val/coefficients/{name}", value)
 
 
