@@ -67,7 +67,7 @@ SHRINK = 8  # each side of an image, and each batch, to try everything out on a 
 def build(name: str) -> nn.Module:
     """A network with random weights."""
     if name in NETWORKS:
-        return NETWORKS[name](6 if name.startswith("Dy-") else None)
+        return NETWORKS[name](6)
     return build_model(load_config(str(CONFIGS / name)))
 
 

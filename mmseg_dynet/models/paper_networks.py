@@ -70,13 +70,13 @@ NETWORKS: dict[str, Callable[[int | None], nn.Module]] = {
     "MobileNetV2 (0.75)": lambda _: _mobilenet_v2(True, None, 0.75),
     "MobileNetV2 (0.6)": lambda _: _mobilenet_v2(True, None, 0.6),
     "Dy-mobile (1.0)": lambda k: _mobilenet_v2(False, k),
-    "Fix-mobile (1.0)": lambda k: _mobilenet_v2(False, k),
+    "Fix-mobile (1.0)": lambda _: _mobilenet_v2(False, None),
     "ShuffleNetV2 (1.0)": lambda _: _shuffle(ShuffleNetV2),
     "Dy-shuffle (1.0)": lambda k: _shuffle(DyShuffleNetV2, 1.0, k),
     "Dy-shuffle (1.5)": lambda k: _shuffle(DyShuffleNetV2, 1.5, k),
-    "Fix-shuffle (1.5)": lambda k: _shuffle(DyShuffleNetV2, 1.5, k),
-    "MobileNetV3-Small": lambda k: _mobilenet_v3("small", k),
-    "MobileNetV3-Large": lambda k: _mobilenet_v3("large", k),
+    "Fix-shuffle (1.5)": lambda _: _shuffle(DyShuffleNetV2, 1.5, None),
+    "MobileNetV3-Small": lambda _: _mobilenet_v3("small", None),
+    "MobileNetV3-Large": lambda _: _mobilenet_v3("large", None),
     "Dy-MobileNetV3-Small": lambda k: _mobilenet_v3("small", k),
     "Dy-MobileNetV3-Large": lambda k: _mobilenet_v3("large", k),
     "ResNet18": lambda _: Classifier(ResNet(18), 512),
@@ -87,6 +87,6 @@ NETWORKS: dict[str, Callable[[int | None], nn.Module]] = {
     "FCN-256 on Dy-ResNet50": lambda k: _fcn(DyResNet(50, k, **STRIDE_8), 1024, 256),
     "FCN-512 on Dy-ResNet50": lambda k: _fcn(DyResNet(50, k, **STRIDE_8), 1024, 512),
 }
-"""Builders from K, the paper's g_t: None for a Fix- control; others ignore it."""
+"""Builders from K, the paper's g_t, which static networks and Fix- controls ignore."""
 IMAGE_SIDES = {name: 768 if name.startswith("FCN") else 224 for name in NETWORKS}
 """Height and width, in pixels, of the image that the paper counts MACs for."""

@@ -138,8 +138,7 @@ def build(name: str, args: Namespace) -> tuple[nn.Module, int]:
     """A network in eval mode with random weights, and its number of classes."""
     if name in NETWORKS:
         init_default_scope("mmseg")
-        num_kernels = 6 if "Dy-" in name else None
-        return NETWORKS[name](num_kernels).eval(), 1000
+        return NETWORKS[name](6).eval(), 1000
     model = build_model(load_config(name, args.cfg_options))
     return model, model.num_classes
 

@@ -71,7 +71,8 @@ def test_reductions_are_those_of_the_figures():
 
 @pytest.mark.parametrize(("network", "num_kernels"), TOTALS)
 def test_totals_are_those_by_hand(network, num_kernels):
-    assert count_network(network, num_kernels).macs == TOTALS[network, num_kernels]
+    counts = count_network(network, num_kernels or 6)  # which static networks ignore
+    assert counts.macs == TOTALS[network, num_kernels]
 
 
 @pytest.mark.parametrize(("network", "num_kernels"), COUNTED)
