@@ -116,7 +116,8 @@ def test_options_of_workers_go_where_there_are_none(tmp_path, capsys):
     path = tmp_path / "config.py"
     path.write_text(
         "train_dataloader = dict(num_workers=2, persistent_workers=True)\n"
-        "val_dataloader = dict(num_workers=2, persistent_workers=True, timeout=9)\n"
+        "val_dataloader = dict(num_workers=2, persistent_workers=True,\n"
+        "                      prefetch_factor=4, timeout=9)\n"
         "test_dataloader = None\n"
     )
     cfg = load_config(path, {"val_dataloader.num_workers": 0})
@@ -124,5 +125,6 @@ def test_options_of_workers_go_where_there_are_none(tmp_path, capsys):
     assert cfg.val_dataloader == dict(num_workers=0)
     assert capsys.readouterr().err == (
         "val_dataloader.num_workers is 0: persistent_workers=True has no effect\n"
+        "val_dataloader.num_workers is 0: prefetch_factor=4 has no effect\n"
         "val_dataloader.num_workers is 0: timeout=9 has no effect\n"
     )

@@ -71,14 +71,12 @@ def save_weights(config: str, path: str, prefix: str = "", new: str = "") -> Wei
 # Weights
 
 
-def test_weights_of_the_static_twin_are_refused(train, run_tool):
+def test_weights_of_the_static_twin_are_refused(train):
     save_weights(STATIC, "static.pth")
     match = r"static\.pth does not fit EncoderDecoder.*static2dynet\.py"
     with pytest.raises(ValueError, match=match):
         train("load_from=static.pth")
     assert not list(Path("run").glob("*.pth"))
-    with pytest.raises(ValueError, match=match):
-        run_tool("test.py", DYNAMIC, "static.pth")
     save_weights(DYNAMIC, "dynamic.pth")
     match = r"dynamic\.pth does not fit.*same network \(stem, width, depth\)"
     with pytest.raises(ValueError, match=match):
@@ -112,19 +110,10 @@ def test_another_number_of_classes_is_fine_tuned(train):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        (
-            ["model.decode_head.num_classes=5"],
-            r"model\.decode_head\.num_classes is 5, but train_dataloader\.dataset "
-            r"\(CityscapesDataset\) has 19 classes: set model\.decode_head\.num_cl",
-        ),
         (["model.auxiliary_head.num_classes=20"], r"model\.auxiliary_head\.num_c"),
         (
             ["val_dataloader.dataset.metainfo.classes=('road','car')"],
             r"val_dataloader\.dataset \(CityscapesDataset\) has 2 classes",
-        ),
-        (
-            [*TWO_CLASSES, "model.decode_head.out_channels=1"],
-            r"model\.decode_head has one output channel under softmax",
         ),
         (
             TWO_CLASSES[:-1],
@@ -162,11 +151,6 @@ def test_epochs_are_trained_and_resumed(train):
     train(*epochs)
     train(*epochs, "train_cfg.max_epochs=2", resume=True)
     assert Path("run/last_checkpoint").read_text().endswith("epoch_2.pth")
-
-
-def test_options_of_workers_do_not_matter_where_there_are_none(train):
-    workers = ("persistent_workers=True", "prefetch_factor=4")
-    train(*(f"train_dataloader.{option}" for option in workers))
 
 
 def test_a_resumed_training_says_which_settings_it_keeps(train):

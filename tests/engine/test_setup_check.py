@@ -218,7 +218,8 @@ def test_parts_may_be_missing_as_a_whole():
 )
 def test_classes_of_wrapped_data_are_found(dataset, key):
     heads = nn.ModuleList([head(4), head(5)])
-    match = rf"model\.decode_head\.1\.num_classes is 5, but {key} \(.*\) has 4 classes"
+    option = r"model\.decode_head\.1\.num_classes"
+    match = rf"{option} is 5, but {key} \(.*\) has 4 classes: set {option}=4"
     with pytest.raises(ValueError, match=match):
         check(Segmentor(nn.Identity(), decode_head=heads), dataset)
     check(Segmentor(nn.Identity(), decode_head=heads[0]), dataset)
