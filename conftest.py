@@ -16,6 +16,8 @@ from PIL import Image
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmseg_dynet.ops import CoefficientPredictor
+
 # The oldest torch computes and trains. It cannot compile all networks (MobileNetV3) or
 # export them.
 OLD_TORCH = Version(torch.__version__) < Version("2.6")
@@ -117,3 +119,17 @@ def draw_norms() -> Callable[[nn.Module], None]:
                 nn.init.uniform_(norm.running_var, 0.5, 1.5)
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def vary() -> Callable[[nn.Module], nn.Module]:
+    """Let coefficients differ, some of them from image to image."""
+
+    def vary(network: nn.Module) -> nn.Module:
+        for module in network.modules():
+            if isinstance(module, CoefficientPredictor):
+                module.logits.weight.data *= 30
+                nn.init.normal_(module.logits.bias, std=2)
+        return network
+
+    return vary

@@ -51,17 +51,8 @@ def coefficients(model: nn.Module, batches: Sequence[Tensor]) -> dict[str, np.nd
     return {name: np.concatenate(parts) for name, parts in kept.items()}
 
 
-def vary(model: nn.Module) -> nn.Module:
-    """Let coefficients differ, some of them from image to image."""
-    for module in model.modules():
-        if isinstance(module, CoefficientPredictor):
-            module.logits.weight.data *= 30
-            nn.init.normal_(module.logits.bias, std=2)
-    return model
-
-
 @pytest.mark.parametrize("name", BACKBONES)
-def test_summaries_are_those_of_all_coefficients(name):
+def test_summaries_are_those_of_all_coefficients(name, vary):
     model = vary(BACKBONES[name]().eval())
     batches = [(1 + i) * torch.rand(n, 3, 64, 64) for i, n in enumerate((3, 1, 3))]
     with CoefficientRecorder(model) as recorder:
@@ -177,7 +168,7 @@ def test_training_is_not_changed_by_recording():
     assert recorder.summarize()[""].num_images == 2
 
 
-def test_under_kernel_reuse_key_frames_are_recorded():
+def test_under_kernel_reuse_key_frames_are_recorded(vary):
     network = vary(nn.Sequential(DyConv2d(3, 4, 1), DyConv2d(4, 2, 1))).eval()
     frames = torch.rand(4, 1, 3, 8, 8)
     with CoefficientRecorder(network) as expected:

@@ -24,7 +24,7 @@ from mmseg_dynet.deploy.kernel_reuse import KernelReuse
 from mmseg_dynet.engine import FiniteLossHook, SafeCheckpointHook
 from mmseg_dynet.engine.checkpoint import find_newest
 from mmseg_dynet.models import DyResNet, DyShuffleNetV2
-from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
+from mmseg_dynet.ops import DyConv2d
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs/dynet/dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
@@ -167,15 +167,12 @@ def test_a_temperature_hook_wants_a_temperature():
 # KernelReuseHook
 
 
-def test_kernels_are_kept_while_the_test_tool_runs(run_tool, write_config):
+def test_kernels_are_kept_while_the_test_tool_runs(run_tool, write_config, vary):
     config = write_config("dy-")
     cfg = load_config(config)
     torch.manual_seed(0)
     # As the config's ChannelsLastHook lays it out: predictions are compared exactly.
-    model = build_model(cfg).to(memory_format=torch.channels_last)
-    for module in model.modules():
-        if isinstance(module, CoefficientPredictor):
-            module.logits.weight.data *= 30  # so that kernels differ between images
+    model = vary(build_model(cfg)).to(memory_format=torch.channels_last)
     save_checkpoint(dict(state_dict=model.state_dict()), "model.pth")
     run_tool("test.py", config, "model.pth", "--work-dir", "test", "--out", "out",
              "--cfg-options", "default_hooks.kernel_reuse.type=KernelReuseHook",

@@ -11,11 +11,9 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 from mmseg.registry import DATASETS
 from PIL import Image
-from torch import nn
 
 from mmseg_dynet.analysis.coefficients import CoefficientRecorder, average
 from mmseg_dynet.apis import build_model, load_config
-from mmseg_dynet.ops import CoefficientPredictor
 
 ROOT = Path(__file__).parents[2]
 
@@ -192,15 +190,7 @@ def test_compare_names_the_remedy_without_checkpoint(run_tool, write_config):
         run_tool("analysis_tools/compare.py", config)
 
 
-def vary(model: nn.Module) -> None:
-    """Let coefficients differ, some of them from image to image."""
-    for module in model.modules():
-        if isinstance(module, CoefficientPredictor):
-            module.logits.weight.data *= 30
-            nn.init.normal_(module.logits.bias, std=2)
-
-
-def test_coefficients(run_tool, write_config, save_weights, tmp_path):
+def test_coefficients(run_tool, write_config, save_weights, vary, tmp_path):
     """The tool shows the summaries of the images that it picks, and their average."""
     config = write_config("dy-")
     weights = save_weights(config, vary)

@@ -25,7 +25,6 @@ from study.modes import (
 from torch import Tensor, nn
 
 from mmseg_dynet.apis import build_model
-from mmseg_dynet.ops import CoefficientPredictor
 
 CONFIGS = Path(__file__).parents[3] / "configs/dynet"
 NAME = "r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
@@ -48,12 +47,9 @@ def build(config: str, root: Path) -> tuple:
 
 
 @pytest.fixture(scope="module")
-def dynamic(tiny_cityscapes) -> tuple:
+def dynamic(tiny_cityscapes, vary) -> tuple:
     model, *others = build(f"dy-{NAME}", tiny_cityscapes)
-    for module in model.modules():
-        if isinstance(module, CoefficientPredictor):
-            module.logits.weight.data *= 30  # so that images differ in their kernels
-    return model, *others
+    return vary(model), *others
 
 
 @pytest.fixture(scope="module")
