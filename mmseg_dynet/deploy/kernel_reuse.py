@@ -23,8 +23,8 @@ class KernelReuse(AbstractContextManager):
     A frame is a call of ``model``, directly or through its ``test_step``. All of its
     dynamic layers take part. The network is changed in place: until :meth:`remove` or
     the end of the ``with`` block, its dynamic layers and predictors run another
-    ``forward``. Modules, weights and their names stay. After a key frame that fails,
-    the next frame is one.
+    ``forward``. Modules, weights and their names stay. If a key frame raises,
+    the next frame is a key frame.
 
     A layer that runs several times per frame, as all do in slide inference, fuses each
     time on a key frame and keeps the last kernels: those of the last window.

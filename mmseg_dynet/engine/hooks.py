@@ -205,7 +205,7 @@ class FiniteLossHook(Hook):
             )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Check the parameters, not buffers: an observer starts at infinity."""
+        """Check the parameters, not buffers: an observer may hold infinities."""
         weights = checkpoint["state_dict"]
         lost = [
             name

@@ -1,4 +1,4 @@
-"""Whether the weights of a checkpoint fit a module: MMEngine loads those that do."""
+"""Check that a checkpoint fills a module: MMEngine loads only the weights that fit."""
 
 from collections.abc import Mapping
 

@@ -125,10 +125,10 @@ class DyConv2d(nn.Module):
                 self.bias.zero_()
 
     def bank_around(self, kernel: Tensor, noise: float = 1.0) -> Tensor:
-        """Make a random bank (O, K, C/G, kH, kW) that the start fuses to a kernel.
+        """Make a random bank (O, K, C/G, kH, kW) that fuses to a given kernel at first.
 
-        :mod:`mmseg_dynet.models.from_static` says why its kernels differ, and by how
-        much. The predictor is to start by ``predict_start``.
+        It does with the coefficients of ``CoefficientPredictor.predict_start``.
+        :mod:`mmseg_dynet.models.from_static` says why and by how much kernels differ.
 
         Args:
             kernel: w, (O, C/G, kH, kW).

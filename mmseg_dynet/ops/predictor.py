@@ -33,8 +33,9 @@ class CoefficientOptions:
         normaliser: Of K logits z: "sigmoid"; "softmax" of z / temperature, as in
             DY-Conv; "l1", z / (sum of abs(z) + 0.001), which has signs, as in
             KernelWarehouse.
-        temperature: Of the softmax, and then of ODConv's sigmoid too. It is a buffer,
-            which :class:`mmseg_dynet.engine.TemperatureHook` lowers.
+        temperature: Divides the logits of the softmax and, with "product", those of
+            the sigmoid per channel. It is a buffer, which
+            :class:`mmseg_dynet.engine.TemperatureHook` lowers.
         static_kernel: Whether kernel 0 has coefficient 1, and the other kernels, whose
             coefficients are predicted, start at zero.
         centred: Whether the predictor sees the pooled input minus its running mean,
@@ -74,7 +75,7 @@ class CoefficientOptions:
         return options if isinstance(options, cls) else cls(**(options or {}))
 
     def start(self, num_kernels: int) -> float:
-        """What a new predictor predicts for a kernel, its random weights aside."""
+        """The initial coefficient of a kernel, ignoring the random weights."""
         predicted = num_kernels - self.static_kernel
         value = dict(sigmoid=0.5, softmax=1 / predicted, l1=1 / (predicted + L1_EPS))
         return value[self.normaliser] * (0.5 if self.granularity == "product" else 1)

@@ -76,7 +76,7 @@ def test_learning_rate_warms_up_to_the_papers_and_decays_as_a_cosine(network, ep
     config = config_of(network)
     assert config.train_cfg.max_epochs == epochs
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=config.optim_wrapper.optimizer.lr)
-    steps = 10  # an epoch
+    steps = 10  # per epoch
     warm_up, cosine = (
         PARAM_SCHEDULERS.build(
             scheduler, default_args=dict(optimizer=optimizer, epoch_length=steps)

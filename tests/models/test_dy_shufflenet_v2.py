@@ -16,7 +16,7 @@ WIDTHS = {
     2.0: (244, 488, 976),
 }
 LAST = {0.5: 1024, 1.0: 1024, 1.5: 1024, 2.0: 2048}
-# Channels a group of the spatial convolution in stage 0: a right branch of 29 or 61
+# Channels per group of the spatial convolution in stage 0: a right branch of 29 or 61
 # channels has no groups of two.
 FIRST_GROUP = {0.5: 2, 1.0: 1, 1.5: 2, 2.0: 1}
 

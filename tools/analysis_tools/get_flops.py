@@ -15,8 +15,8 @@ ROWS = {
     "- squeeze-excite": "squeeze_excite",
     "head": "head",
     "total": "macs",
-    "- of it kernel fusion": "fusion",
-    "- of it coefficient prediction": "prediction",
+    "- of which kernel fusion": "fusion",
+    "- of which coefficient prediction": "prediction",
 }
 
 

@@ -77,7 +77,7 @@ def leaves(dataset):
 
 
 def shortened(items):
-    """The first of many items, a line each."""
+    """The first of many items, one per line."""
     more = [f"... and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
     return [*items[:SHOWN], *more]
 

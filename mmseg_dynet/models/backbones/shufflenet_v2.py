@@ -68,7 +68,7 @@ class ShuffleNetV2(StagedBackbone):
         2.0: (244, 488, 976, 2048),
     }
     num_units = (4, 8, 4)
-    # The right branch has one in so many of the channels.
+    # The right branch gets 1 / split_parts of the channels.
     split_parts = 2
     # Arguments of its units.
     dynamic: dict = dict(num_kernels=None)  # noqa: RUF012  DyShuffleNetV2 sets it
