@@ -33,7 +33,6 @@ def run(*arguments: object, **variables: str) -> None:
     ("options", "tolerance"),
     [
         ("accumulate with_cp", 1e-5),
-        ("dynamized", 1e-5),
         pytest.param("compile", 1e-5, marks=COMPILED),
         pytest.param("bfloat16 compile with_cp accumulate", 2e-2, marks=COMPILED),
         pytest.param("float16 accumulate with_cp", 2e-2, marks=ON_A_GPU),

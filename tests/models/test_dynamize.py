@@ -2,6 +2,9 @@
 
 import copy
 import io
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 
@@ -283,6 +286,42 @@ def test_compiles_without_graph_breaks(build_graph):
 def test_exports_to_a_program_and_to_onnx(build_graph, check_exports):
     model = evaluated(dynamize(build_graph()))
     check_exports(model, images(1, 3, 224, 224, dtype=torch.float))
+
+
+@pytest.mark.parametrize("name", networks("ddrnet"))
+def test_two_processes_train_without_a_search_for_unused_parameters(name, tmp_path):
+    torchrun = "-m torch.distributed.run --standalone --nproc-per-node 2"
+    command = [sys.executable, *torchrun.split(), __file__, name, str(tmp_path)]
+    subprocess.run(command, check=True, timeout=120, capture_output=True)
+    alone = torch.cat(
+        [p.grad.flatten() for p in _train(name, slice(None)).parameters()]
+    )
+    for rank in range(2):
+        torch.testing.assert_close(torch.load(tmp_path / f"{rank}.pt"), alone)
+
+
+def _train(
+    name: str, rows: slice, wrap: Callable[[nn.Module], nn.Module] = lambda model: model
+) -> nn.Module:
+    """Compute gradients of some of two images; DDP waits for unused ones in the 2nd."""
+    torch.manual_seed(0)
+    model = evaluated(dynamize(NETWORKS[name][0]()).double())
+    wrapped, x = wrap(model), images()[rows]
+    for _ in range(2):
+        model.zero_grad()
+        sum(out.square().mean() for out in outputs(wrapped, x)).backward()
+    return model
+
+
+def _main(name: str, folder: str) -> None:
+    torch.distributed.init_process_group("gloo")
+    rank = torch.distributed.get_rank()
+    wrap = torch.nn.parallel.DistributedDataParallel
+    model = _train(name, slice(rank, rank + 1), wrap)
+    gradients = torch.cat([p.grad.flatten() for p in model.parameters()])
+    torch.save(gradients, f"{folder}/{rank}.pt")
+    torch.distributed.barrier()
+    os._exit(0)  # DDP, freed without its group, now and then waits forever
 
 
 @pytest.mark.parametrize(("name"), NETWORKS)
@@ -594,3 +633,7 @@ def test_to_static_wants_what_dynamize_has_made():
         to_static(model, {})
     with pytest.raises(ValueError, match=r"layer1\.0\.conv1 gets its coefficients"):
         to_static(DyResNet(18), {})
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
