@@ -15,9 +15,8 @@ if TYPE_CHECKING:  # most users of this module plot nothing
 def replacing(path: Path) -> Iterator[Path]:
     """Write a file such that ``path`` never holds half of it.
 
-    Yields a hidden path with the same suffix in the same folder, which is created if it
-    is missing. That file replaces ``path`` when the block ends, and is removed if the
-    block raises.
+    Yields a hidden path in the same folder (created if missing), with the same suffix.
+    The file there replaces ``path`` when the block ends, and is removed if it raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")

@@ -32,12 +32,13 @@ def main():
     check_data(cfg, "test")
     cfg.load_from = args.checkpoint
     if args.show or args.show_dir:
+        hook = cfg.default_hooks.get("visualization") or {}
         cfg.default_hooks.visualization = dict(
-            cfg.default_hooks.get("visualization") or dict(type="SegVisualizationHook"),
-            draw=True,
+            hook or dict(type="SegVisualizationHook"),
             interval=1,  # the hook's own would paint every 50th image only
             show=args.show,
             wait_time=args.wait_time,
+            **{"enable" if "enable" in hook else "draw": True},  # mmpretrain's: enable
         )
         if args.show_dir:
             cfg.visualizer.save_dir = args.show_dir

@@ -76,8 +76,8 @@ class CoefficientRecorder(AbstractContextManager):
         layers = dynamic_layers(model)
         if not layers:
             raise ValueError(
-                f"{type(model).__name__} is static: it has no DyConv2d, hence no "
-                "coefficients; take a dynamic network"
+                f"{type(model).__name__} is static (no DyConv2d), so it has no "
+                "coefficients: take a dynamic network, or do not record them"
             )
         self._statistics, self._hooks = {}, []
         for name, layer in layers.items():

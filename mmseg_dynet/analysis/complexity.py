@@ -93,7 +93,8 @@ def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity
             prediction[module] = _Meter(counter, module)
     # Then the matrix products of a dynamic layer are those of its fusion.
     with torch.no_grad(), force_implementation("grouped"), counter:
-        model(torch.empty(tuple(input_shape), device="meta"))
+        dtype = next((p.dtype for p in model.parameters()), None)
+        model(torch.empty(tuple(input_shape), dtype=dtype, device="meta"))
 
     backbone = _sum(body)
     all_squeeze_excite = _sum_without(fusion | prediction, squeeze_excite)

@@ -165,7 +165,9 @@ class ImageSegmentor(nn.Module):
         self.segmentor = segmentor
         preprocessor = segmentor.data_preprocessor
         # The host reads images as BGR, which its preprocessors may turn into RGB.
-        self.takes_rgb = getattr(preprocessor, "_channel_conversion", False)
+        # The attribute is private in OneDL's host only.
+        names = ("_channel_conversion", "channel_conversion")
+        self.takes_rgb = any(getattr(preprocessor, name, False) for name in names)
         self.normalises = getattr(preprocessor, "_enable_normalize", False)
         self.padding = getattr(preprocessor, "test_cfg", None) or {}
 

@@ -1,12 +1,13 @@
 """One call from a trained network to one that is fast on a CPU."""
 
 from collections.abc import Callable
-from types import MethodType
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
+from mmseg_dynet.ops.predictor import Affine
 
 from .fold_bn import fold_bn
 from .int8 import Int8DyConv2d, Int8Linear
@@ -33,7 +34,7 @@ def optimize_for_inference(model: nn.Module, int8: bool = False) -> nn.Module:
     predictors = [m for m in model.modules() if isinstance(m, CoefficientPredictor)]
     if int8:
         for predictor in predictors:
-            replace_modules(predictor, nn.Linear, Int8Linear)
+            replace_modules(predictor, Affine, Int8Linear)
         replace_modules(model, DyConv2d, Int8DyConv2d)
     else:
         for predictor in predictors:
@@ -43,7 +44,7 @@ def optimize_for_inference(model: nn.Module, int8: bool = False) -> nn.Module:
             if isinstance(layer, DyConv2d):
                 products = layer.weight[0].numel()  # of one image and output channel
                 if products < _BMM_LOOPS_BELOW:
-                    layer.fuse = MethodType(_fuse_by_sum, layer)
+                    layer.fuse = partial(_fuse_by_sum, layer)  # can be saved
     model.eval()  # what is new as well
     return model
 

@@ -7,11 +7,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from mmseg_dynet.analysis.coefficients import (
-    CoefficientRecorder,
-    average,
-    dynamic_layers,
-)
+from mmseg_dynet.analysis.coefficients import CoefficientRecorder, average
 from mmseg_dynet.deploy.kernel_reuse import KernelReuse, check_whole_frames
 from mmseg_dynet.ops import CoefficientPredictor
 
@@ -54,12 +50,7 @@ class CoefficientHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Refuse a static network at once, rather than when it is validated."""
-        model = unwrapped_model(runner)
-        if not dynamic_layers(model):
-            raise ValueError(
-                f"{type(model).__name__} is static (no DyConv2d), so it has no "
-                "coefficients: remove CoefficientHook, or choose a dynamic network"
-            )
+        CoefficientRecorder(unwrapped_model(runner)).remove()
 
     before_val = before_train
 

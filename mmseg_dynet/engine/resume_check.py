@@ -45,7 +45,6 @@ def check_settings(runner: Runner, checkpoint: dict) -> None:
         for new, old in pairs
         for key in sorted(new.keys() | old.keys())
         if key not in PROGRESS and key[0] != "_" and f"initial_{key}" not in new
-        # Another version of torch may add settings that are off.
         if (new.get(key) or None) != (old.get(key) or None)
     }
     if kept:

@@ -40,6 +40,7 @@ from .validation import check_positive
 PREFIX = "backbone."
 # A classifier behind a backbone whose names have no prefix.
 CLASSIFIERS = ("fc.", "classifier.")
+STEMS = ("conv1.", "stem.", "layer0.", "features.0.")
 # Of a batch norm; old checkpoints lack it.
 COUNTER = "num_batches_tracked"
 KNOWN = (
@@ -172,9 +173,9 @@ def _recognise(
     else:
         source, resnet_options = _recognise_resnet(weights)
         options |= resnet_options
-    in_channels = next(w.shape[1] for w in weights.values() if w.ndim == 4)
-    if in_channels != 3:
-        options["in_channels"] = in_channels
+    stem = next(w for n, w in weights.items() if n.startswith(STEMS) and w.ndim == 4)
+    if stem.shape[1] != 3:
+        options["in_channels"] = stem.shape[1]
     with torch.device("meta"):
         return source, options, kind(**options, **outputs)
 
@@ -211,7 +212,7 @@ def _fill(
         if isinstance(module, DyConv2d):
             banks[f"{name}.weight"] = module
         elif isinstance(module, CoefficientPredictor):
-            hidden = module.hidden and module.hidden.out_features
+            hidden = module.hidden and len(module.hidden.bias)
             predictor = CoefficientPredictor(  # not on "meta"
                 module.in_channels, module.out_channels, module.num_kernels, hidden,
                 module.options,

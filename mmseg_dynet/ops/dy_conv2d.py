@@ -94,6 +94,7 @@ class DyConv2d(nn.Module):
         self.groups = groups
         self.num_kernels = num_kernels
         self.options = CoefficientOptions.of(coefficients)
+        self.options.num_predicted(num_kernels)  # raises before anything is built
         self.bank_shape = torch.Size(
             (out_channels, num_kernels, in_channels // groups, *self.kernel_size)
         )

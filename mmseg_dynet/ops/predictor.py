@@ -74,11 +74,33 @@ class CoefficientOptions:
         """Take options as a config gives them: a dict, or None for the defaults."""
         return options if isinstance(options, cls) else cls(**(options or {}))
 
+    def num_predicted(self, num_kernels: int) -> int:
+        """How many of K coefficients are predicted: those of kernels not static."""
+        if self.static_kernel and num_kernels < 2:
+            raise ValueError("static_kernel=True needs num_kernels to be at least 2")
+        return num_kernels - self.static_kernel
+
     def start(self, num_kernels: int) -> float:
         """The initial coefficient of a kernel, ignoring the random weights."""
-        predicted = num_kernels - self.static_kernel
+        predicted = self.num_predicted(num_kernels)
         value = dict(sigmoid=0.5, softmax=1 / predicted, l1=1 / (predicted + L1_EPS))
         return value[self.normaliser] * (0.5 if self.granularity == "product" else 1)
+
+
+class Affine(nn.Module):
+    """A linear layer that a host, which initialises each nn.Linear anew, spares.
+
+    Else coefficients could start dead (ICNet's), or not where a static network does.
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        linear = nn.Linear(in_features, out_features)
+        self.weight, self.bias = linear.weight, linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (B, in_features) to (B, out_features)."""
+        return F.linear(x, self.weight, self.bias)
 
 
 class CoefficientPredictor(nn.Module):
@@ -130,17 +152,13 @@ class CoefficientPredictor(nn.Module):
                 f"num_kernels={num_kernels}, hidden_channels={hidden_channels}, "
                 f"out_channels={self.out_channels}"
             )
-        self.num_predicted = num_kernels - options.static_kernel
-        if not self.num_predicted:
-            raise ValueError("static_kernel=True needs num_kernels to be at least 2")
-        self.hidden = (
-            None if hidden_channels is None else nn.Linear(in_channels, hidden)
-        )
+        self.num_predicted = options.num_predicted(num_kernels)
+        self.hidden = None if hidden_channels is None else Affine(in_channels, hidden)
         channels, num_layers = sum(self.out_channels), len(self.out_channels)
         rows = channels if options.granularity == "channel" else num_layers
         filters = channels if options.granularity == "product" else 0
         self.widths = (rows * self.num_predicted, filters)
-        self.logits = nn.Linear(hidden, sum(self.widths))
+        self.logits = Affine(hidden, sum(self.widths))
         self._offset_logits()
         if options.normaliser == "softmax":
             temperature = torch.tensor(float(options.temperature))

@@ -86,8 +86,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data/labelmefacade"))
     parser.add_argument("--lists", action="store_true", help="write splits/ instead")
     args = parser.parse_args()
+    names = [path.stem for path in args.source.glob("labels/*.png")]
+    if not names:
+        parser.error(f"{args.source}/labels holds no PNG: name the clone")
     if args.lists:
-        names = [path.stem for path in args.source.glob("labels/*.png")]
         for side, chosen in zip(
             ("train", "val"), split_by_collection(names), strict=True
         ):

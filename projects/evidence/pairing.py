@@ -10,7 +10,8 @@ class SeedIterationHook(Hook):
     """Seed all generators by the run's seed and the iteration, around each iteration.
 
     Crops then do not depend on the network, whose dropout uses random numbers as well,
-    and a run that was interrupted continues exactly. Needs ``num_workers=0``: a worker
+    and a run that was interrupted continues exactly (with OneDL's MMEngine, which skips
+    batches without loading them). Needs ``num_workers=0``: a worker
     has generators of its own.
     """
 

@@ -44,7 +44,7 @@ def test_places_and_purposes_equal_hand_formulas():
 
 def test_a_batch_counts_whole():
     one = count_complexity(TwoPartNetwork(), (1, 3, 16, 24))
-    three = count_complexity(TwoPartNetwork(), (3, 3, 16, 24))
+    three = count_complexity(TwoPartNetwork().half(), (3, 3, 16, 24))
     assert three.macs == 3 * one.macs
     assert three.parameters == one.parameters
 

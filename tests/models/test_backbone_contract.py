@@ -41,6 +41,22 @@ def test_one_out_index_is_a_tuple_too(case):
     assert [out.shape[1] for out in outs] == [case.channels[1]]
 
 
+def test_a_hook_on_the_last_stage_sees_its_output(case):
+    backbone = case.build_small().eval()
+    stage = getattr(backbone, "layer4", None) or backbone.stages[-1]
+    seen = []
+    stage.register_forward_hook(lambda *args: seen.append(args[-1]))
+    assert backbone(torch.randn(1, 3, 64, 64))[-1] is seen[0]
+
+
+def test_pretrained_names_a_checkpoint(case, tmp_path):
+    weights = case.build_small().state_dict()
+    torch.save(weights, tmp_path / "weights.pth")
+    backbone = case.build_small(pretrained=str(tmp_path / "weights.pth"))
+    backbone.init_weights()
+    assert all(torch.equal(w, weights[n]) for n, w in backbone.state_dict().items())
+
+
 @pytest.mark.parametrize("in_channels", (1, 4))
 def test_images_may_have_other_channels(case, in_channels):
     backbone = meta(case, in_channels=in_channels)

@@ -162,7 +162,7 @@ def test_predictors_start_at_one_half():
     assert len(predictors) == 8
     for predictor in predictors:
         assert predictor.hidden.weight.std() > 0
-        coeffs = predictor(torch.randn(2, predictor.hidden.in_features, 4, 4))
+        coeffs = predictor(torch.randn(2, predictor.in_channels, 4, 4))
         assert all(torch.equal(c, torch.full_like(c, 0.5)) for c in coeffs)
 
 
@@ -209,8 +209,9 @@ def test_the_seed_decides_and_random_numbers_are_left_alone():
         )
 
 
-def test_equal_names_may_come_in_any_order():
-    weights = ResNet(18, base_channels=8).state_dict()
+@pytest.mark.parametrize("kind", [ResNet, ResNetV1c])
+def test_equal_names_may_come_in_any_order(kind):
+    weights = kind(depth=18, base_channels=8).state_dict()
     expected = to_dynamic(weights).state_dict
     got = to_dynamic(dict(sorted(weights.items()))).state_dict
     assert all(torch.equal(got[name], expected[name]) for name in expected)

@@ -13,6 +13,7 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from mmseg_dynet.analysis.coefficients import CoefficientRecorder, average
+from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.apis import build_model, load_config
 
 ROOT = Path(__file__).parents[2]
@@ -163,15 +164,23 @@ class Remark(BaseMetric):
 
 
 def test_compare_a_binary_head_by_dice(run_tool, write_config, save_weights, tmp_path):
-    """One logit, which the host turns into labels of type float, and no mIoU."""
+    """One logit, which the host turns into labels of type float, and no mIoU.
+
+    The preprocessor pads, so images cost more than their size tells.
+    """
     metrics = [dict(type="IoUMetric", iou_metrics=["mDice"]), dict(type="Remark")]
-    config = write_config("dy-", grey=True, binary=True, test_evaluator=metrics)
+    padding = {"model.data_preprocessor.test_cfg.size_divisor": 512}
+    config = write_config(
+        "dy-", grey=True, binary=True, test_evaluator=metrics, **padding
+    )
     printed = run_tool(
         "analysis_tools/compare.py", config, "--checkpoints", save_weights(config),
         "--repeats", 1, "--picture", "demo.png", "--num-images", 1,
         "--json", tmp_path / "table.json",
     )  # fmt: skip
-    metrics = read(tmp_path / "table.json")["dy-tiny"]["metrics"]
+    row = read(tmp_path / "table.json")["dy-tiny"]
+    metrics, model = row["metrics"], build_model(load_config(config))
+    assert row["macs"] == count_complexity(model, (1, 1, 512, 512)).macs
     assert f"| mDice | {metrics['mDice']:.2f} |" in " ".join(printed.split())
     assert (tmp_path / "demo.png").is_file()
 

@@ -197,7 +197,9 @@ def main():
     image_size = tuple(sample["inputs"].shape[1:])
     device, passes = get_device(), {}
     for name, runner in runners.items():
-        windows = torch.rand(windows_shape(runner.cfg, image_size), device=device)
+        batch = runner.model.data_preprocessor(pseudo_collate([sample]))  # may pad
+        size = tuple(batch["inputs"].shape[2:])
+        windows = torch.rand(windows_shape(runner.cfg, size), device=device)
         report[name] |= count_complexity(runner.model, windows.shape).as_dict()
         passes[name] = partial(run, runner.model, windows)
     with torch.inference_mode():

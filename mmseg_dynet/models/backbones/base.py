@@ -36,6 +36,7 @@ class StagedBackbone(BaseModule):
         init_cfg: As in :class:`mmengine.model.BaseModule`. None initialises static
             convolutions by Kaiming's rule and norms as the identity, as the host does;
             dynamic convolutions are initialised already.
+        pretrained: The host's older way to name the checkpoint of an ``init_cfg``.
 
     Raises:
         ValueError: A stage to return or to freeze does not exist.
@@ -50,8 +51,11 @@ class StagedBackbone(BaseModule):
         norm_eval: bool = False,
         with_cp: bool = False,
         init_cfg: InitCfg = None,
+        pretrained: str | None = None,
     ) -> None:
         check_stages(len(stages), out_indices, frozen_stages)
+        if pretrained is not None:
+            init_cfg = dict(type="Pretrained", checkpoint=pretrained)
         if init_cfg is None:
             init_cfg = [
                 dict(type="Kaiming", layer="Conv2d"),
@@ -73,7 +77,8 @@ class StagedBackbone(BaseModule):
         x = self.stem(x)
         outs = []
         for index, stage in enumerate(self.stages):
-            for block in stage:
+            # A stage is called as a whole where it can be, for hooks on it.
+            for block in stage if self.with_cp else [stage]:
                 if self.with_cp and x.requires_grad:
                     x = checkpoint(block, x, use_reentrant=False)
                 else:

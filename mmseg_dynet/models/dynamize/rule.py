@@ -125,6 +125,8 @@ def find_blocks(
         rows = {name: _row(name, seen) for name in names}
         if without := [name for name, row in rows.items() if not row]:
             raise ValueError(f"blocks: {without} run no convolutions in a row")
+        if outer := [n for n in names if any(n != o and _inside(o, n) for o in names)]:
+            raise ValueError(f"blocks: {outer} contain others: name either")
     else:
         homes: dict[str, str] = {}  # the smallest module around each conv and another
         for edge in seen.edges:

@@ -10,6 +10,7 @@ Shape legend: see :mod:`mmseg_dynet.ops.functional`.
 
 import threading
 from collections.abc import Mapping
+from zlib import crc32
 
 import torch
 from torch import Tensor, nn
@@ -70,15 +71,16 @@ class DynamizedConv2d(DyConv2d):
                     "convolution, and this one is dynamic: set from_static=True to "
                     "start from static weights, or load none"
                 )
-            state_dict[f"{prefix}weight"] = self.bank_around(kernel)
+            with torch.random.fork_rng(devices=[]):  # alike in all processes
+                torch.default_generator.manual_seed(crc32(prefix.encode()))
+                state_dict[f"{prefix}weight"] = self.bank_around(kernel)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 class BlockPrediction:
     """What a block's predictor predicts, until each convolution has taken its part.
 
-    Each thread has its own. Nothing is left once the last convolution has run. The
-    predictor is registered in the block.
+    Each thread has its own. Nothing is left once the last convolution has run.
     """
 
     def __init__(self, predictor: CoefficientPredictor) -> None:
