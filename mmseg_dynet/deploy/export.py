@@ -164,8 +164,7 @@ class ImageSegmentor(nn.Module):
         super().__init__()
         self.segmentor = segmentor
         preprocessor = segmentor.data_preprocessor
-        # The host reads images as BGR, which its preprocessors may turn into RGB.
-        # The attribute is private in OneDL's host only.
+        # Hosts read BGR, which a preprocessor may turn into RGB; OneDL's, then OpenMMLab's:
         names = ("_channel_conversion", "channel_conversion")
         self.takes_rgb = any(getattr(preprocessor, name, False) for name in names)
         self.normalises = getattr(preprocessor, "_enable_normalize", False)

@@ -88,9 +88,9 @@ class CoefficientOptions:
 
 
 class Affine(nn.Module):
-    """A linear layer that a host, which initialises each nn.Linear anew, spares.
+    """A linear layer that hosts do not initialise, as they do with each nn.Linear.
 
-    Else coefficients could start dead (ICNet's), or not where a static network does.
+    They could make coefficients start dead (ICNet), or undo ``predict_start``.
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:

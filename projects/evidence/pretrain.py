@@ -51,9 +51,9 @@ def pretrain(arm: str, args: argparse.Namespace) -> None:
         "curve": curve,
         "config": config.name,
     }
-    write_json(result, outcome | provenance(device))
     checkpoint = work_dir / f"epoch_{args.epochs}.pth"
     checkpoint.rename(args.work_dirs / f"{arm}.pth")
+    write_json(result, outcome | provenance(device))  # last: it marks the arm as done
 
 
 def main() -> None:

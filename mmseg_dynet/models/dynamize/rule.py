@@ -117,16 +117,17 @@ def find_blocks(
 ) -> dict[str, list[str]]:
     """Find the blocks of a network and the convolutions of their rows, as they run.
 
-    If there are patterns, the blocks are the modules that they match. A match that runs
-    no row is a ValueError.
+    If there are patterns, the blocks are the modules that they match. A match without a
+    row, or with that of another, is a ValueError.
     """
     if patterns is not None:
         names = [name for name, _ in model.named_modules() if matches(patterns, name)]
         rows = {name: _row(name, seen) for name in names}
         if without := [name for name, row in rows.items() if not row]:
             raise ValueError(f"blocks: {without} run no convolutions in a row")
-        if outer := [n for n in names if any(n != o and _inside(o, n) for o in names)]:
-            raise ValueError(f"blocks: {outer} contain others: name either")
+        convs = [conv for row in rows.values() for conv in row]
+        if shared := {conv for conv in convs if convs.count(conv) > 1}:
+            raise ValueError(f"blocks: several hold the row of {min(shared)}: name one")
     else:
         homes: dict[str, str] = {}  # the smallest module around each conv and another
         for edge in seen.edges:
