@@ -164,7 +164,7 @@ class ImageSegmentor(nn.Module):
         super().__init__()
         self.segmentor = segmentor
         preprocessor = segmentor.data_preprocessor
-        # Hosts read BGR, which a preprocessor may turn into RGB; OneDL's, then OpenMMLab's:
+        # Hosts read BGR, which preprocessors may make RGB: OneDL's, then OpenMMLab's.
         names = ("_channel_conversion", "channel_conversion")
         self.takes_rgb = any(getattr(preprocessor, name, False) for name in names)
         self.normalises = getattr(preprocessor, "_enable_normalize", False)
