@@ -85,7 +85,7 @@ def differences_table(arms: Runs) -> str:
             bounds = f"{centre - half:+.2f} to {centre + half:+.2f}"
             row += [f"{centre:+.2f}", bounds if half < math.inf else "none"]
         rows.append(row)
-    return table(rows)
+    return table(rows) if len(rows) > 1 else ""
 
 
 def fixed_table(arms: Runs) -> str:
@@ -101,6 +101,16 @@ def fixed_table(arms: Runs) -> str:
         row = [arm, f"{len(runs)}", f"{deviation:.3f}", f"{100 * share:.0f} %"]
         rows.append([*row, mean_and_deviation(costs)])
     return table(rows)
+
+
+def judged(arms: Runs) -> dict[str, Runs]:
+    """What judge.py has measured, by the part of the test split."""
+    parts = defaultdict(lambda: defaultdict(dict))
+    for arm, runs in arms.items():
+        for seed, run in runs.items():
+            for part, scores in run["parts"].items():
+                parts[part][arm][seed] = scores
+    return parts
 
 
 def sweep_table(arms: Runs) -> str:
@@ -136,18 +146,19 @@ def plot(results: dict[tuple[str, str], Runs], costs: dict) -> None:
 def tables() -> str:
     """All tables of README.md."""
     sweeps, results, costs = read(RESULTS / "sweep", "lr"), read(RESULTS), read_costs()
-    all_fixed = read(RESULTS / "fixed")
+    all_fixed, all_judged = read(RESULTS / "fixed"), read(RESULTS / "test")
     parts = []
     for key in sorted(sweeps | results):
         parts.append("### {} on {}\n".format(*key))
         if key in sweeps:
             parts += ["Tuning (500 iterations, one seed):\n", sweep_table(sweeps[key])]
         if runs := results.get(key):
-            parts.append(arms_table(runs, costs[key]))
-            if len(runs) > 1 and "dynamic" in runs:
-                parts.append(differences_table(runs))
+            parts += [arms_table(runs, costs[key]), differences_table(runs)]
         if key in all_fixed:
             parts += ["Coefficients:\n", fixed_table(all_fixed[key])]
+        for part, runs in judged(all_judged[key]).items():
+            parts.append(f"Test split, {part}:\n")
+            parts += [arms_table(runs, costs[key]), differences_table(runs)]
     return "\n".join(parts)
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -86,6 +87,15 @@ def class_iou(metrics: dict) -> dict[str, float]:
     return {k.removeprefix("IoU."): v for k, v in metrics.items() if k[:4] == "IoU."}
 
 
+def runs_with_checkpoints(work_dirs: Path) -> Iterator[tuple[dict, Path]]:
+    """The results of all runs whose last checkpoint is there, each with its path."""
+    for path in sorted((FOLDER / "results").glob("*_seed*.json")):
+        result = json.loads(path.read_text("utf-8"))
+        checkpoint = work_dirs / path.stem / f"iter_{result['iterations']}.pth"
+        if checkpoint.exists():
+            yield result, checkpoint
+
+
 def train(args: argparse.Namespace, arm: str, seed: int) -> None:
     """Train one arm from one seed and write its result, unless there is one."""
     config = config_path(args.network, args.dataset, arm)
@@ -111,7 +121,8 @@ def train(args: argparse.Namespace, arm: str, seed: int) -> None:
         checkpoint.unlink(missing_ok=True)  # was written before the last validation
     run("train", config, "--resume", "--work-dir", work_dir, "--cfg-options", *options)
     *_, last = curve = read_curve(work_dir)
-    words = ["--work-dir", work_dir / "windows", "--cfg-options", *cfg.windows]
+    options = [f"model.test_cfg.{key}={value}" for key, value in cfg.windows.items()]
+    words = ["--work-dir", work_dir / "windows", "--cfg-options", *options]
     run("test", config, checkpoint, *words)
     newest = max(work_dir.glob("windows/*/*.json"))
     windows = json.loads(newest.read_text("utf-8"))

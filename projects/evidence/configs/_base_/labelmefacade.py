@@ -68,9 +68,5 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(type="ClassIoUMetric", iou_metrics=["mIoU"])
 test_evaluator = val_evaluator
-# What tools/test.py takes after --cfg-options to test in windows of the training crop.
-windows = [
-    "model.test_cfg.mode=slide",
-    "model.test_cfg.crop_size=(192,256)",
-    "model.test_cfg.stride=(128,170)",
-]
+# The test_cfg of a test in windows of the training crop.
+windows = dict(mode="slide", crop_size=(192, 256), stride=(128, 170))
