@@ -13,7 +13,7 @@ model = dict(
             align_corners=False,
             norm_cfg={{_base_.norm_cfg}},
             act_cfg=dict(type="ReLU", inplace=True),
-            init_cfg=None,  # see "From what the arms start" in README.md
+            init_cfg=None,  # see "Initial weights" in README.md
         ),
     ),
     decode_head=dict(in_channels=64, channels=64),

@@ -1,7 +1,7 @@
 # The heads keep the width of the static network: what the backbone alone saves.
 _base_ = "./fcn_r50-d8_4xb2-80k_cityscapes-512x1024.py"
 model = dict(
-    pretrained=None,  # see "From what the arms start" in README.md
+    pretrained=None,  # see "Initial weights" in README.md
     backbone=dict(type="DyResNet", deep_stem=True),
     decode_head=dict(in_channels=1024),
     auxiliary_head=dict(in_channels=512),

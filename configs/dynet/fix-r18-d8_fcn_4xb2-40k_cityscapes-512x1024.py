@@ -1,6 +1,6 @@
 _base_ = "./fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py"
 model = dict(
-    pretrained=None,  # see "From what the arms start" in README.md
+    pretrained=None,  # see "Initial weights" in README.md
     backbone=dict(base_channels=32, depth=18),
     decode_head=dict(in_channels=256, channels=64),
     auxiliary_head=dict(in_channels=128, channels=32),

@@ -62,7 +62,7 @@ def main() -> None:
         help="of the trainings (default: 0)",
     )
     args = parser.parse_args()
-    run("projects/synthetic_streets/generate.py", "--out", DATA, "--num-val", 48)
+    run("projects/synthetic_streets/generate.py", "--out", DATA)
     scores = {name: [] for name in CONFIGS}
     for seed in args.seeds:
         work_dirs = [Path(f"work_dirs/demo/{name}-seed{seed}") for name in CONFIGS]

@@ -20,7 +20,7 @@ def parse_args():
     out = Path("data/synthetic_streets")
     parser.add_argument("--out", type=Path, default=out, help="new folder")
     parser.add_argument("--num-train", type=int, default=48, help="training images")
-    parser.add_argument("--num-val", type=int, default=16, help="validation images")
+    parser.add_argument("--num-val", type=int, default=48, help="validation images")
     parser.add_argument("--height", type=int, default=128, help="in pixels")
     parser.add_argument("--width", type=int, default=256, help="in pixels")
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers")

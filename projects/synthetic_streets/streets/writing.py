@@ -29,7 +29,7 @@ MIN_SHARE = 1e-3
 def generate_synthetic_streets(
     out: Path,
     num_train: int = 48,
-    num_val: int = 16,
+    num_val: int = 48,
     height: int = 128,
     width: int = 256,
     seed: int = 0,

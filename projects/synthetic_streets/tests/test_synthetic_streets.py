@@ -133,7 +133,7 @@ def test_the_run_after_an_interrupted_one_is_whole(small, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (dict(num_train=3), "num_train=3, num_val=16: each split needs at least 4"),
+        (dict(num_train=3), "num_train=3, num_val=48: each split needs at least 4"),
         (dict(num_val=0), "num_train=48, num_val=0: each split needs at least 4"),
         (dict(height=32), "images of 32x256: .* at least 64x128"),
         (dict(seed=-1), "seed=-1"),
