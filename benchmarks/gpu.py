@@ -26,7 +26,7 @@ from mmseg_dynet.analysis.latency import (
 from mmseg_dynet.analysis.machine import peak_resident_memory, provenance
 from mmseg_dynet.apis import build_model, load_config
 from mmseg_dynet.cli import at_least
-from mmseg_dynet.deploy import optimize_for_inference
+from mmseg_dynet.deploy import fold_bn
 from mmseg_dynet.files import write_json
 from mmseg_dynet.models.paper_networks import NETWORKS
 
@@ -76,7 +76,8 @@ def make_call(name: str, shape: tuple, train: bool, compiled: bool, device: str)
     model = build(name)
     x = torch.rand(shape, device=device).to(memory_format=torch.channels_last)
     if not train:
-        model = optimize_for_inference(model.eval()).to(device, torch.bfloat16)
+        model = fold_bn(model).to(device, torch.bfloat16)
+        model = model.to(memory_format=torch.channels_last)
         return inference_call(model, x.bfloat16(), compiled)
     classes = getattr(model, "num_classes", 1000)
     model = model.to(device, memory_format=torch.channels_last)
@@ -106,6 +107,7 @@ def measure(row: tuple, device: str, repeats: int) -> dict:
         if name is None:
             continue
         record[side] = name
+        call = None  # frees the side before
         try:
             held = torch.cuda.memory_allocated() if device == "cuda" else 0
             call = make_call(name, (batch, 3, height, width), train, compiled, device)
@@ -115,7 +117,11 @@ def measure(row: tuple, device: str, repeats: int) -> dict:
             calls[side] = call
         except RuntimeError as error:  # out of memory, or a compiler's
             record[f"{side}_error"] = str(error)[:300]
-    for side, seconds in time_alternating(calls, repeats).items():
+    try:
+        timings = time_alternating(calls, repeats)
+    except RuntimeError as error:  # out of memory: all sides are held now
+        return record | {"error": str(error)[:300]}
+    for side, seconds in timings.items():
         latency = Latency.of(seconds)
         record[f"{side}_ms"] = latency.median
         record[f"{side}_quartiles_ms"] = [latency.first, latency.third]

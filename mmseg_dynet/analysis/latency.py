@@ -54,6 +54,7 @@ def time_alternating(
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}")
     seconds: dict[str, list[float]] = {name: [] for name in calls}
+    synchronize()
     for round_ in range(warmup + repeats):
         for name, call in calls.items():
             start = perf_counter()
@@ -67,7 +68,7 @@ def time_alternating(
 def inference_call(
     model: nn.Module, x: Tensor, compiled: bool = False
 ) -> Callable[[], object]:
-    """Make a call without arguments that runs a network, in eval mode, once on ``x``.
+    """Make a call without arguments that runs a network as it is, once, on ``x``.
 
     If ``compiled``, the network is compiled in the first call.
     """

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mmseg_dynet.ops import DyConv2d
 from mmseg_dynet.ops.functional import check_coefficients
 from mmseg_dynet.ops.per_image import check_meta
+from mmseg_dynet.ops.predictor import Affine
 
 
 class Int8DyConv2d(DyConv2d):
@@ -30,7 +31,7 @@ class Int8DyConv2d(DyConv2d):
         bank = conv.weight.detach()
         check_packable(bank)
         nn.Module.__init__(self)  # that of DyConv2d would make a bank
-        plain = {k: v for k, v in vars(conv).items() if not k.startswith("_")}
+        plain = {k: v for k, v in vars(conv).items() if k[0] != "_" and k != "fuse"}
         vars(self).update(plain)  # geometry, options and mode
         self.bias, self.predictor = conv.bias, conv.predictor
         # As in fuse_kernels: fused kernels have the bank's memory format.
@@ -59,15 +60,11 @@ class Int8DyConv2d(DyConv2d):
         batch, out_channels, num_kernels = coeff.shape
         rows, bags = self.rows, self.bags  # a bag: the K rows of an output channel
         if batch != 1:
-            # The images of a channel are neighbours: memory is read once for all.
-            coeff = coeff.transpose(0, 1)
-            rows = rows.reshape(out_channels, 1, -1).expand(-1, batch, -1).reshape(-1)
+            rows = rows.repeat(batch)
             bags = torch.arange(0, len(rows) + 1, num_kernels)
         kernels = weighted_sums(self.bank, rows, bags, coeff)
-        kernels = kernels.reshape(out_channels, batch, *self.kernel_shape)
-        if self.channels_last:
-            return kernels.permute(1, 0, 4, 2, 3)
-        return kernels.transpose(0, 1)
+        kernels = kernels.reshape(batch, out_channels, *self.kernel_shape)
+        return kernels.permute(0, 1, 4, 2, 3) if self.channels_last else kernels
 
     def fuse_feature_maps(self, x: Tensor, coeff: Tensor) -> Tensor:
         """Refuse with a ValueError: a packed bank cannot be convolved with."""
@@ -78,16 +75,16 @@ class Int8DyConv2d(DyConv2d):
 
 
 class Int8Linear(nn.Module):
-    """A :class:`nn.Linear` for single vectors on CPUs, with eight bits per weight.
+    """A linear layer for single vectors on CPUs, with eight bits per weight.
 
     Args:
-        linear: The layer to take matrix and bias from.
+        linear: The layer to take matrix and bias from: a predictor's, or an nn.Linear.
 
     Raises:
         ValueError: The matrix is not float32 on a CPU.
     """
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: Affine | nn.Linear) -> None:
         super().__init__()
         check_packable(linear.weight)
         columns = linear.weight.detach().t().contiguous()  # (inputs, outputs)

@@ -20,8 +20,9 @@ def unwrapped_model(runner: Runner) -> nn.Module:
 class ChannelsLastHook(Hook):
     """Lay out the model's weights in channels_last; feature maps follow them.
 
-    Convolutions on CPUs, and in half precision on GPUs, compute in this format. Values
-    are the same up to rounding, and checkpoints load in either format.
+    Convolutions on CPUs, and in half precision on GPUs, compute in this format. (On a
+    GPU, dynamic 3x3 convolutions of several images return the other one.) Values are
+    the same up to rounding, and checkpoints load in either format.
     """
 
     def before_run(self, runner: Runner) -> None:
@@ -72,10 +73,12 @@ class TemperatureHook(Hook):
     depends on the iteration alone, so a resumed run has that of an undisturbed one.
 
     Raises:
-        ValueError: When training begins: no coefficient of the model has a temperature.
+        ValueError: A number is not positive. When training begins: no temperature.
     """
 
     def __init__(self, iterations: int, start: float = 30.0, end: float = 1.0) -> None:
+        if iterations < 1 or min(start, end) <= 0:
+            raise ValueError(f"{iterations=}, {start=} and {end=} must be positive")
         self.iterations, self.start, self.end = iterations, start, end
 
     def before_train(self, runner: Runner) -> None:
@@ -157,10 +160,10 @@ class KernelReuseHook(Hook):
 class FiniteLossHook(Hook):
     """Stop when a loss becomes NaN or infinite, before it reaches a checkpoint.
 
-    The step that follows such a loss destroys all weights. A gradient can overflow
-    where the loss does not, so before a checkpoint is saved, its parameters are checked
-    for NaN as well. MMEngine waits for the losses in each iteration anyway, to log
-    them.
+    The step that follows such a loss destroys all weights. Loss scaling skips it, but
+    batch norms may keep what has overflowed. A gradient can overflow where the loss
+    does not, so before a checkpoint is saved, its parameters are checked for NaN as
+    well. MMEngine waits for the losses in each iteration anyway, to log them.
 
     Raises:
         FloatingPointError: In such an iteration, or instead of saving.

@@ -189,10 +189,8 @@ def _recognise_resnet(weights: Mapping[str, Tensor]) -> tuple[str, dict]:
     if (bottleneck, blocks) not in DEPTHS:
         block = "bottleneck" if bottleneck else "basic"
         raise ValueError(f"no ResNet with {blocks} {block} blocks. Known are {KNOWN}")
-    options = dict(
-        depth=DEPTHS[bottleneck, blocks],
-        base_channels=len(weights["layer1.0.conv1.weight"]),
-    )
+    width = len(weights["layer1.0.conv1.weight"])
+    options = dict(depth=DEPTHS[bottleneck, blocks], base_channels=width)
     name = "ResNet"
     if any(name.startswith("stem.") for name in weights):
         name, options["deep_stem"] = "ResNetV1c", True

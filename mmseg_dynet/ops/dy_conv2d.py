@@ -45,7 +45,7 @@ class DyConv2d(nn.Module):
             arguments of :class:`CoefficientOptions`. The bank is initialised for them.
 
     Raises:
-        ValueError: A number is not positive, padding is negative or not an integer,
+        ValueError: A number is not positive, padding is negative or a string,
             ``groups`` does not divide the channels, or an option is not allowed.
     """
 

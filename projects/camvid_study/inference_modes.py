@@ -4,7 +4,6 @@ Prints mIoU in percent and how far the coefficients are, on average, from those 
 whole image.
 """
 
-import json
 from argparse import ArgumentParser
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from study.modes import WHOLE, compare_inference_modes, sliding_stride
 
 from mmseg_dynet.analysis.machine import provenance
 from mmseg_dynet.apis import build_model, load_config
+from mmseg_dynet.files import write_json
 
 
 def parse_args():
@@ -50,8 +50,7 @@ def main():
         report = dict(config=args.config, checkpoint=args.checkpoint, modes=modes)
         report |= dict(images=len(dataset), crop=crop, stride=sliding_stride(crop))
         report |= provenance(get_device())
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+        write_json(args.json, report)
 
 
 if __name__ == "__main__":

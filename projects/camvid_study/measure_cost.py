@@ -4,7 +4,6 @@ An image is taken as in the test, in windows, one after the other, and as a whol
 arms take turns, with folded norms and in channels_last.
 """
 
-import json
 from argparse import ArgumentParser
 from functools import partial
 from statistics import median
@@ -18,6 +17,7 @@ from mmseg_dynet.analysis.latency import time_alternating
 from mmseg_dynet.analysis.machine import provenance
 from mmseg_dynet.apis import build_model, load_config, windows_shape
 from mmseg_dynet.deploy import optimize_for_inference
+from mmseg_dynet.files import write_json
 
 IMAGE_SIZE = (360, 480)
 
@@ -50,7 +50,7 @@ def main():
     for (name, prefix), seconds in time_alternating(calls, args.repeats).items():
         arms[name][f"{prefix}ms"] = 1e3 * median(seconds)
     report = {"arms": arms, "image_size": IMAGE_SIZE} | provenance()
-    (RESULTS / "cost.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    write_json(RESULTS / "cost.json", report)
 
 
 if __name__ == "__main__":

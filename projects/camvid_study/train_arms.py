@@ -20,6 +20,7 @@ from study.arms import ARMS, RESULTS
 
 from mmseg_dynet.analysis.machine import describe_machine
 from mmseg_dynet.engine.optim_wrapper import computes_bfloat16
+from mmseg_dynet.files import write_json
 
 
 def parse_args():
@@ -95,8 +96,7 @@ def train(arm: str, seed: int, args) -> None:
         "command": f"OMP_NUM_THREADS={args.threads} {shlex.join(command)}",
     }
     path = args.results / precision / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    write_json(path, result)
     print(f"{path}: {result['val_mIoU']:.2f} % mIoU", flush=True)
 
 

@@ -7,6 +7,7 @@ environment with mmpretrain, and with the images in data/ (README.md).
 """
 
 import argparse
+import shutil
 from pathlib import Path
 
 import torch
@@ -52,7 +53,7 @@ def pretrain(arm: str, args: argparse.Namespace) -> None:
         "config": config.name,
     }
     checkpoint = work_dir / f"epoch_{args.epochs}.pth"
-    checkpoint.rename(args.work_dirs / f"{arm}.pth")
+    shutil.copyfile(checkpoint, args.work_dirs / f"{arm}.pth")
     write_json(result, outcome | provenance(device))  # last: it marks the arm as done
 
 

@@ -17,6 +17,7 @@ import torch
 from mmengine.config import Config
 
 from mmseg_dynet.analysis.machine import describe_machine
+from mmseg_dynet.files import write_json
 
 FOLDER = Path(__file__).parent
 DATASETS = {"labelmefacade": "labelmefacade-192x256", "camvid": "camvid-240x320"}
@@ -140,8 +141,7 @@ def train(args: argparse.Namespace, arm: str, seed: int) -> None:
         "commit": subprocess.check_output(describe, text=True).strip(),
         "machine": describe_machine(),
     }
-    args.results.mkdir(parents=True, exist_ok=True)
-    result.write_text(json.dumps(outcome, indent=1) + "\n", "utf-8")
+    write_json(result, outcome)
 
 
 def main() -> None:

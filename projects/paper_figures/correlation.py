@@ -5,7 +5,6 @@ over all pixels of a config's test images, for one network or for several. The b
 sees whole images.
 """
 
-import json
 from argparse import ArgumentParser
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,6 +25,7 @@ from torch import Tensor, nn
 
 from mmseg_dynet.analysis.machine import provenance
 from mmseg_dynet.apis import build_model, load_config
+from mmseg_dynet.files import write_figure, write_json
 
 
 def parse_args():
@@ -75,9 +75,9 @@ def main():
     print(BIN_LEGEND)
     if args.json is not None:
         report = dict(stage=args.stage, networks=records) | provenance(get_device())
-        args.json.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+        write_json(args.json, report)
     if args.plot is not None:
-        draw_correlations(matrices).savefig(args.plot, dpi=120)
+        write_figure(args.plot, draw_correlations(matrices))
 
 
 if __name__ == "__main__":

@@ -124,6 +124,8 @@ def test_small_banks_are_fused_as_a_sum_of_products(batch):
     assert "fuse" in vars(fast)
     coeff = torch.rand(batch, 5, 4)
     torch.testing.assert_close(fast.fuse(coeff), layer[0].fuse(coeff))
+    (packed,) = optimize_for_inference(nn.Sequential(fast), int8=True)
+    assert "fuse" not in vars(packed)
     (large,) = optimize_for_inference(nn.Sequential(DyConv2d(12, 5, 3, num_kernels=4)))
     assert "fuse" not in vars(large)
 

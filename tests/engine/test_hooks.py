@@ -162,6 +162,8 @@ def test_a_temperature_hook_wants_a_temperature():
     runner = SimpleNamespace(model=DyConv2d(1, 1, 1))
     with pytest.raises(ValueError, match="normaliser='softmax'"):
         hook_of("TemperatureHook", iterations=1).before_train(runner)
+    with pytest.raises(ValueError, match="end=0 must be positive"):
+        hook_of("TemperatureHook", iterations=1, end=0)
 
 
 # KernelReuseHook

@@ -182,6 +182,7 @@ def test_from_static_starts_out_equal_and_becomes_static_again(
             assert torch.equal(layer.weight, other.get_submodule(name).weight)
     x = images(1, 3, 224, 224, dtype=torch.float)
     again = to_static(dynamic, means(dynamic, x))
+    assert not hasattr(again, "dynamization")
     assert [*again.state_dict()] == [*static.state_dict()]
     with torch.no_grad():
         expected = outputs(static, x)
@@ -362,7 +363,7 @@ def test_ddrnet_is_dynamic_in_its_blocks_and_nowhere_else():
         "spp.scales.4.1.conv": "sees a pooled map",
     }  # fmt: skip
     assert len(predictors(model)) == len(report.blocks) == 15
-    assert "39 of 53 convolutions are dynamic" in str(report)
+    assert "39 of 53 convolutions made dynamic" in str(report)
 
 
 def test_a_dynamized_resnet_is_dy_resnet():
@@ -515,6 +516,7 @@ def test_a_second_call_changes_only_what_is_still_static():
     report = dynamize(model).dynamization
     assert [*report.blocks] == ["spp"]
     outputs(model, images(dtype=torch.float))
+    assert "0 of 5 convolutions" in str(dynamize(DyResNet(18)).dynamization)
 
 
 @pytest.mark.parametrize(
@@ -526,6 +528,7 @@ def test_a_second_call_changes_only_what_is_still_static():
             {},
             "1 produces the network",
         ),
+        (Toy(), dict(reduction=0), "reduction=0 must be at least 1"),
         (Toy(), dict(exclude=".*"), "no convolution of Toy .* first excluded"),
         (Toy(), dict(input_shape=(1, 4, 8, 8)), r"not run on a tensor \(1, 4, 8, 8\)"),
         (
@@ -550,8 +553,10 @@ def test_dtype_device_mode_and_what_is_frozen_are_kept():
     )
     assert not model.second.weight.requires_grad
     assert model.third.weight.requires_grad and not model.second.training
-    dynamize(frozen := Toy().requires_grad_(False))
-    assert not any(p.requires_grad for p in frozen.parameters())
+    assert not any(module.training for module in model.predictor.modules())
+    for frozen in (Toy(), nn.Sequential(nn.Conv2d(3, 3, 1))):
+        dynamize(frozen.requires_grad_(False), include=".*")
+        assert not any(p.requires_grad for p in frozen.parameters())
 
 
 def test_the_report_counts_what_the_counter_counts():

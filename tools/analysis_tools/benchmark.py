@@ -31,7 +31,7 @@ from mmseg_dynet.analysis.latency import (
 from mmseg_dynet.analysis.machine import peak_resident_memory, provenance
 from mmseg_dynet.apis import build_model, input_channels, input_size, load_config
 from mmseg_dynet.cli import at_least, config_parser
-from mmseg_dynet.deploy import optimize_for_inference
+from mmseg_dynet.deploy import fold_bn, optimize_for_inference
 from mmseg_dynet.files import write_figure, write_json
 from mmseg_dynet.models.paper_networks import IMAGE_SIDES, NETWORKS
 from mmseg_dynet.ops import IMPLEMENTATIONS, force_implementation
@@ -69,8 +69,9 @@ def parse_args():
     )
     parser.add_argument(
         "--device",
+        choices=["cpu", "cuda"],
         default="cpu",
-        help="cpu or cuda (default: cpu, which runs exported files)",
+        help="default: cpu, which alone runs exported files",
     )
     parser.add_argument("--backend", choices=BACKENDS, default="eager")
     parser.add_argument(
@@ -196,7 +197,7 @@ def prepare_exported(model: nn.Module, shape: tuple, backend: str) -> Callable:
 
 def peak_memory(name: str, shape: tuple, args: Namespace, side: str) -> int | None:
     """Bytes that a process needs which does nothing but two training steps."""
-    set_threads(args)
+    set_up(args)
     call = prepare_training(*build(name, args), shape, args)
     for _ in range(2):
         forced(call, implementation(args, side))()
@@ -209,9 +210,12 @@ def implementation(args: Namespace, side: str) -> str | None:
     return FEATURE_FUSION if side == FEATURE_FUSION else args.implementation
 
 
-def set_threads(args: Namespace) -> None:
+def set_up(args: Namespace) -> None:
     if args.threads is not None:
         torch.set_num_threads(args.threads)
+    if args.device == "cuda":
+        # TF32, as in convolutions by default: fusing kernels is a matrix product.
+        torch.set_float32_matmul_precision("high")
 
 
 def measure(names: dict[str, str], shape: tuple, args: Namespace) -> dict:
@@ -226,7 +230,11 @@ def measure(names: dict[str, str], shape: tuple, args: Namespace) -> dict:
         elif args.backend in EXPORTED:
             call = prepare_exported(model, shape, args.backend)
         else:
-            model = optimize_for_inference(model, args.int8).to(args.device)
+            if args.device == "cpu":
+                model = optimize_for_inference(model, args.int8)
+            else:
+                model = fold_bn(model)
+            model = model.to(args.device, memory_format=torch.channels_last)
             x = torch.rand(shape, device=args.device)
             x = x.to(memory_format=torch.channels_last)
             call = inference_call(model, x, args.backend == "compile")
@@ -298,7 +306,7 @@ def draw(records: list[dict]) -> Figure:
 
 def main():
     args = parse_args()
-    set_threads(args)
+    set_up(args)
     names = {} if args.vs is None else {"static": args.vs}
     names["dynamic"] = args.config
     if args.train and args.feature_fusion:

@@ -41,7 +41,7 @@ def parse_args() -> Namespace:
     )
     parser.add_argument("--shape", type=at_least(1), nargs=2, default=[224, 224])
     parser.add_argument("--batch", type=at_least(1), nargs="+", default=[1, 8, 64])
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
     parser.add_argument(
         "--format", choices=FORMATS, nargs="+", default=[*FORMATS], help="default: both"
@@ -186,6 +186,9 @@ def main() -> None:
     args = parse_args()
     if args.threads is not None:
         torch.set_num_threads(args.threads)
+    if args.device == "cuda" and args.dtype == "float32":
+        # TF32, as in convolutions by default: fusing kernels is a matrix product.
+        torch.set_float32_matmul_precision("high")
     origin = provenance(args.device)
     print(origin["machine"])
     record = origin | {"rows": []}

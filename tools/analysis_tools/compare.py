@@ -24,13 +24,12 @@ from torch import Tensor, nn
 
 from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.analysis.latency import time_alternating
-from mmseg_dynet.apis import evenly_spaced, windows_shape
+from mmseg_dynet.apis import evenly_spaced, load_config, windows_shape
 from mmseg_dynet.cli import (
     add_setup_check,
     at_least,
     config_parser,
     default_work_dir,
-    load_config,
 )
 from mmseg_dynet.engine.checkpoint import find_newest, use_safe_loading
 from mmseg_dynet.files import write_figure, write_json

@@ -32,7 +32,7 @@ from .share import BlockPrediction, DynamizedConv2d, Share
 
 @dataclass(frozen=True)
 class Dynamization:
-    """What :func:`dynamize` has done to a network; as a string, a table.
+    """What a call of :func:`dynamize` has done to a network; as a string, a table.
 
     Attributes:
         blocks: The dynamic convolutions of each block, in the order they run.
@@ -61,14 +61,14 @@ class Dynamization:
         dynamic = sum(map(len, rows.values()))
         for name, reason in self.static.items():
             rows.setdefault(f"static: {reason}", []).append(name)
-        width = max(map(len, rows))
+        width = max(map(len, rows), default=0)
         macs, weights = (
             " -> ".join(f"{n / unit:.2f}" for n in pair)
             for pair, unit in ((self.macs, 1e9), (self.parameters, 1e6))
         )
         return "\n".join(
             [
-                f"{dynamic} of {dynamic + len(self.static)} convolutions are dynamic",
+                f"{dynamic} of {dynamic + len(self.static)} convolutions made dynamic",
                 *(f"{k:{width}} {len(v):4}  {' '.join(v)}" for k, v in rows.items()),
                 f"GMACs of {self.input_shape}: {macs}",
                 f"parameters, 10^6: {weights}",
@@ -127,9 +127,11 @@ def dynamize(
 
     Raises:
         ValueError: No convolution is dynamic in the end, the model does not run on one
-            tensor of ``input_shape``, or a pattern matches no module or block.
+            tensor of ``input_shape``, a pattern matches nothing, or reduction < 1.
     """
     check_patterns(model, include=include, exclude=exclude, blocks=blocks)
+    if reduction is not None and reduction < 1:
+        raise ValueError(f"reduction={reduction} must be at least 1, or None")
     all_convs = convolutions(model)
     if not all_convs:
         raise ValueError(f"{type(model).__name__} has no 2-D convolution")
@@ -146,9 +148,7 @@ def dynamize(
     reasons = reasons_to_stay(model, seen, rows, include, exclude)
     chosen = [name for name, reason in reasons.items() if reason is None]
     static = {name: reason for name, reason in reasons.items() if reason is not None}
-    if not chosen:
-        if any(isinstance(conv, DyConv2d) for conv in all_convs.values()):
-            return model
+    if not chosen and not any(isinstance(c, DyConv2d) for c in all_convs.values()):
         why = "; ".join(f"{name} {reason}" for name, reason in static.items())
         raise ValueError(
             f"no convolution of {type(model).__name__} would become dynamic: {why}. "
@@ -175,6 +175,7 @@ def dynamize(
         hidden = reduction and max(1, convs[0].in_channels // reduction)
         predictor = shared_predictor(convs, hidden).to(convs[0].weight)
         predictor.requires_grad_(any(conv.weight.requires_grad for conv in convs))
+        predictor.train(convs[0].training)
         prediction = BlockPrediction(predictor)
         for index, conv in enumerate(convs):
             conv.predictor = Share(prediction, index)
@@ -221,7 +222,8 @@ def to_static(model: nn.Module, coefficients: Mapping[str, Tensor]) -> nn.Module
             from the code of its block, as in a Dy- network.
     """
     model = copy_of(model)
-    shared = {m.prediction.predictor for m in model.modules() if isinstance(m, Share)}
+    vars(model).pop("dynamization", None)
+    shared = [m.prediction.predictor for m in model.modules() if isinstance(m, Share)]
     for name, layer in convolutions(model).items():
         if not isinstance(layer, DyConv2d):
             continue

@@ -49,9 +49,8 @@ class DynamizedConv2d(DyConv2d):
                 num_kernels=num_kernels, own_predictor=own_predictor,
                 coefficients=coefficients,
             )  # fmt: skip
-        self.to(conv.weight.dtype)
+        self.to(conv.weight.dtype).requires_grad_(conv.weight.requires_grad)
         self.bias = conv.bias
-        self.weight.requires_grad_(conv.weight.requires_grad)
         self.train(conv.training)
         self.from_static = from_static
         if from_static:
@@ -73,7 +72,7 @@ class DynamizedConv2d(DyConv2d):
                 )
             with torch.random.fork_rng(devices=[]):  # alike in all processes
                 torch.default_generator.manual_seed(crc32(prefix.encode()))
-                state_dict[f"{prefix}weight"] = self.bank_around(kernel)
+                state_dict[f"{prefix}weight"] = self.bank_around(kernel.cpu())
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 

@@ -70,7 +70,14 @@ def tables() -> str:
                 f"{record['mac_ratio']:.2f}x",
             ]
             rows.setdefault(record["machine"], []).append(row)
-    head = ["network, input", "in", "static, ms", "dynamic, ms", "speed-up", "MAC ratio"]
+    head = [
+        "network, input",
+        "in",
+        "static, ms",
+        "dynamic, ms",
+        "speed-up",
+        "MAC ratio",
+    ]
     return "\n".join(
         f"{markdown(head, group, left=2)}\nMeasured on: {machine}.\n"
         for machine, group in rows.items()
