@@ -139,6 +139,8 @@ def plot(results: dict[tuple[str, str], Runs], costs: dict) -> None:
                 label = f"{network}, {arm} ({len(scores)})"
                 for axis, x in zip(row, (cost["macs"] / 1e9, cost["ms"]), strict=True):
                     axis.errorbar(x, mean(scores), bar, fmt="o", capsize=3, label=label)
+        for axis in row:
+            axis.set_xlim(left=0)  # equal costs look equal
         row[0].legend(fontsize="small", title="network, arm (seeds)")
     write_figure(FOLDER / "images/cost.png", figure)
 
