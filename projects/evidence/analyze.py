@@ -132,16 +132,18 @@ def plot(results: dict[tuple[str, str], Runs], costs: dict) -> None:
         row[0].set(title=dataset, xlabel="GMACs per image", ylabel="mIoU, %")
         row[1].set(title=dataset, xlabel="ms per image, one thread")
         for network in sorted({n for n, d in results if d == dataset}):
-            for arm, runs in results[network, dataset].items():
+            for size, (arm, runs) in enumerate(results[network, dataset].items(), 3):
                 scores = [run["mIoU"] for run in runs.values()]
                 cost = costs[network, dataset][arm]
                 bar = stdev(scores) if len(scores) > 1 else None
                 label = f"{network}, {arm} ({len(scores)})"
                 for axis, x in zip(row, (cost["macs"] / 1e9, cost["ms"]), strict=True):
-                    axis.errorbar(x, mean(scores), bar, fmt="o", capsize=3, label=label)
+                    # Sizes differ, since arms of equal cost overlap.
+                    style = dict(fmt="o", capsize=2 * size, markersize=size)
+                    axis.errorbar(x, mean(scores), bar, label=label, **style)
         for axis in row:
-            axis.set_xlim(left=0)  # equal costs look equal
-        row[0].legend(fontsize="small", title="network, arm (seeds)")
+            axis.set_xlim(0, 1.2 * axis.get_xlim()[1])  # equal costs look equal
+        row[0].legend(fontsize="small", loc="upper left", title="network, arm (seeds)")
     write_figure(FOLDER / "images/cost.png", figure)
 
 
