@@ -63,17 +63,6 @@ def arms_table(precision: str) -> str:
     return f"{markdown(head, rows)}\nMilliseconds: {report['machine']}.\n"
 
 
-def classes_table(precision: str) -> str:
-    """Tabulate the IoU of each class, the mean over seeds, per arm."""
-    runs = read_runs(RESULTS / precision)
-    names = next(iter(runs.values()))[0]["class_IoU"]
-    rows = []
-    for name in names:
-        found = [mean(r["class_IoU"][name] for r in seeds) for seeds in runs.values()]
-        rows.append([name, *(f"{value:.1f}" for value in found)])
-    return markdown(["class", *runs], rows)
-
-
 def differences_table() -> str:
     """Tabulate Dy-ResNet18 minus the others, with 95 % intervals by Welch's t-test."""
     modes = read_runs(RESULTS / "bfloat16/modes")
@@ -115,17 +104,3 @@ def modes_table(precision: str) -> str:
         )
         rows.append([mode, *found, f"{moved:.4f}"])
     return markdown(["mIoU, %", *runs, "coefficients moved"], rows)
-
-
-def windows_table() -> str:
-    """Tabulate the mIoU in windows of each size, for seed 0 in float32."""
-    folder = RESULTS / "float32"
-    rows = []
-    for size in ("240x320", "180x240", "240x480", "360x320"):
-        names = [ARMS[arm].run_name(0) for arm in MAIN_ARMS]
-        paths = [folder / f"windows/{name}-{size}.json" for name in names]
-        if size == "240x320":  # the training crop
-            paths = [folder / f"modes/{name}.json" for name in names]
-        found = [f"{scores([read(path)], SLIDING)[0]:.2f}" for path in paths]
-        rows.append([size.replace("x", " x "), *found])
-    return markdown(["windows", *MAIN_ARMS], rows)
