@@ -26,9 +26,10 @@ def drive_of(path: str) -> str:
 
 def test(cfg: Config, checkpoint: Path, split: str) -> dict[str, float]:
     """The mIoU of all images, and by drive."""
+    model = build_model(cfg, str(checkpoint))
     folders = dict(img_path=f"img_dir/{split}", seg_map_path=f"ann_dir/{split}")
     images = images_of(cfg, dict(cfg.test_dataloader.dataset, data_prefix=folders))
-    return evaluate(cfg, build_model(cfg, str(checkpoint)), images, drive_of)
+    return evaluate(cfg, model, images, drive_of)
 
 
 def judge(run: dict, checkpoint: Path, split: str) -> dict:
