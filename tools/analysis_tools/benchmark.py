@@ -233,8 +233,7 @@ def measure(names: dict[str, str], shape: tuple, args: Namespace) -> dict:
             if args.device == "cpu":
                 model = optimize_for_inference(model, args.int8)
             else:
-                model = fold_bn(model)
-            model = model.to(args.device, memory_format=torch.channels_last)
+                model = fold_bn(model).to("cuda", memory_format=torch.channels_last)
             x = torch.rand(shape, device=args.device)
             x = x.to(memory_format=torch.channels_last)
             call = inference_call(model, x, args.backend == "compile")
