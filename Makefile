@@ -68,7 +68,8 @@ format: $(VENV)/.lint  ## Format, and fix what can be fixed
 	$(BIN)/ruff format
 
 docs: $(VENV)/.docs  ## Build the documentation into docs/_build/
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going \
+		--quiet docs docs/_build
 
 tables: $(VENV)/.docs  ## Write the generated tables of the documents anew
 	$(COG) -r $(TABLES)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from mmseg_dynet.ops import DyConv2d
 from mmseg_dynet.ops.functional import check_coefficients
 from mmseg_dynet.ops.per_image import check_meta
-from mmseg_dynet.ops.predictor import Affine
 
 
 class Int8DyConv2d(DyConv2d):
@@ -78,13 +77,14 @@ class Int8Linear(nn.Module):
     """A linear layer for single vectors on CPUs, with eight bits per weight.
 
     Args:
-        linear: The layer to take matrix and bias from: a predictor's, or an nn.Linear.
+        linear: The layer to take `weight` (outputs, inputs) and `bias` from: one of a
+            predictor, or an nn.Linear.
 
     Raises:
         ValueError: The matrix is not float32 on a CPU.
     """
 
-    def __init__(self, linear: Affine | nn.Linear) -> None:
+    def __init__(self, linear: nn.Module) -> None:
         super().__init__()
         check_packable(linear.weight)
         columns = linear.weight.detach().t().contiguous()  # (inputs, outputs)
