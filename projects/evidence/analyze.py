@@ -1,37 +1,71 @@
-"""Draw images/cost.png from the files in results/; `make tables` writes the tables."""
+"""What the runs in results/ say: statistics, and the tables of the documents."""
 
 import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, stdev, variance
 
-from matplotlib.figure import Figure
+import numpy as np
 from scipy.stats import t
-
-from mmseg_dynet.files import write_figure
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
-Runs = dict[str, dict[float, dict]]  # arm -> seed or learning rate -> result
+Arms = dict[str, dict[float, dict]]  # arm -> seed or learning rate -> result
+Interval = tuple[float, float]  # centre and half-width
 
 
-def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+def interval(values: Sequence[float], level: float = 0.95) -> Interval:
     """Mean and half-width of its confidence interval; infinite for one value."""
-    if len(values) < 2:
-        return mean(values), math.inf
-    quantile = t.ppf((1 + level) / 2, len(values) - 1)
-    return mean(values), quantile * stdev(values) / math.sqrt(len(values))
+    return pooled_interval([values], level)
 
 
-def read(folder: Path, key: str = "seed") -> dict[tuple[str, str], Runs]:
-    """Results by network and data set, then by arm, then by ``key``."""
-    runs = defaultdict(lambda: defaultdict(dict))
+def pooled_interval(groups: Sequence[Sequence[float]], level: float = 0.95) -> Interval:
+    """The mean of the means of groups, which are taken to vary alike."""
+    centre = mean(map(mean, groups))
+    degrees = sum(len(group) - 1 for group in groups)
+    if degrees == 0:
+        return centre, math.inf
+    squares = sum((len(g) - 1) * variance(g) for g in groups if len(g) > 1)
+    error = math.sqrt(squares / degrees * sum(1 / len(g) for g in groups)) / len(groups)
+    return centre, t.ppf((1 + level) / 2, degrees) * error
+
+
+def over_collections(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
+    """Bounds of the difference in mIoU, had other collections been photographed.
+
+    They are the 95 % of 2000 draws of as many collections, with replacement. Both are
+    (seeds, collections, 3, classes), areas as in evaluation.py; seeds are averaged.
+    """
+    random = np.random.default_rng(0)
+    number = ours.shape[1]
+    differences = []
+    for _ in range(2000):
+        drawn = random.integers(number, size=number)
+        scores = []
+        for areas in (ours, theirs):
+            intersections, unions, labels = areas[:, drawn].sum(1).transpose(1, 0, 2)
+            iou = intersections / np.maximum(unions, 1)
+            scores.append(100 * iou.mean(0)[labels[0] > 0].mean())
+        differences.append(scores[0] - scores[1])
+    return tuple(np.percentile(differences, [2.5, 97.5]))
+
+
+def read(folder: Path, key: str = "seed") -> dict[tuple[str, str], Arms]:
+    """Results by network and data set, then by arm, then by ``key``.
+
+    Raises:
+        ValueError: Two files hold the same run, say at two learning rates.
+    """
+    results = defaultdict(lambda: defaultdict(dict))
     for path in sorted(folder.glob("*_seed*.json")):
         run = json.loads(path.read_text("utf-8"))
-        runs[run["network"], run["dataset"]][run["arm"]][run[key]] = run
-    return runs
+        runs = results[run["network"], run["dataset"]][run["arm"]]
+        if run[key] in runs:
+            raise ValueError(f"{path} holds the same run as another file beside it")
+        runs[run[key]] = run
+    return results
 
 
 def read_costs() -> dict[tuple[str, str], dict[str, dict]]:
@@ -43,6 +77,24 @@ def read_costs() -> dict[tuple[str, str], dict[str, dict]]:
     return costs
 
 
+def common_seeds(first: dict, second: dict) -> list[int]:
+    """The seeds that two arms have in common."""
+    return sorted(first.keys() & second.keys())
+
+
+def differences(arms: Arms, arm: str, key: str = "mIoU") -> list[float]:
+    """The dynamic network less an arm, of each seed that both have."""
+    ours, theirs = arms.get("dynamic", {}), arms[arm]
+    return [ours[s][key] - theirs[s][key] for s in common_seeds(ours, theirs)]
+
+
+def show(value: Interval) -> list[str]:
+    """The centre and the bounds of an interval."""
+    centre, half = value
+    bounds = f"{centre - half:+.2f} to {centre + half:+.2f}"
+    return [f"{centre:+.2f}", bounds if half < math.inf else "none"]
+
+
 def mean_and_deviation(values: Sequence[float]) -> str:
     """Mean and standard deviation."""
     deviation = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
@@ -50,12 +102,13 @@ def mean_and_deviation(values: Sequence[float]) -> str:
 
 
 def table(rows: list[list[str]]) -> str:
-    """Rows, the first of which is the head, in Markdown."""
+    """Rows, the first of which is the head, in Markdown; empty without a second."""
     rule = [":--"] + ["--:"] * (len(rows[0]) - 1)
-    return "".join(f"| {' | '.join(row)} |\n" for row in [rows[0], rule, *rows[1:]])
+    lines = [f"| {' | '.join(row)} |\n" for row in [rows[0], rule, *rows[1:]]]
+    return "".join(lines) if len(rows) > 1 else ""
 
 
-def arms_table(arms: Runs, costs: dict[str, dict]) -> str:
+def arms_table(arms: Arms, costs: dict[str, dict]) -> str:
     """Every arm's cost and mIoU."""
     rows = [["arm", "GMACs", "ms", "seeds", "mIoU, whole images", "mIoU, windows"]]
     for arm, runs in arms.items():
@@ -70,50 +123,80 @@ def arms_table(arms: Runs, costs: dict[str, dict]) -> str:
     return table(rows)
 
 
-def differences_table(arms: Runs) -> str:
+def differences_table(arms: Arms) -> str:
     """The dynamic network less every other, paired by seed."""
-    rows = [["dynamic minus", "pairs", "whole images", "95 %", "windows", "95 %"]]
-    dynamic = arms.get("dynamic", {})
-    for arm, runs in arms.items():
-        seeds = sorted(runs.keys() & dynamic.keys())
-        if arm == "dynamic" or not seeds:
-            continue
-        row = [arm, f"{len(seeds)}"]
-        for key in ("mIoU", "windows_mIoU"):
-            pairs = [dynamic[seed][key] - runs[seed][key] for seed in seeds]
-            centre, half = interval(pairs)
-            bounds = f"{centre - half:+.2f} to {centre + half:+.2f}"
-            row += [f"{centre:+.2f}", bounds if half < math.inf else "none"]
-        rows.append(row)
-    return table(rows) if len(rows) > 1 else ""
-
-
-def fixed_table(arms: Runs) -> str:
-    """How far coefficients move, and the mIoU that it costs to fix them."""
-    rows = [["arm", "seeds", "deviation between images", "share of all", "fixed minus"]]
-    for arm, runs in arms.items():
-        values = list(runs.values())
-        costs = [run["fixed_mIoU"] - run["mIoU"] for run in values]
-        deviation, share = (
-            mean(run[f"between_image_{key}"] for run in values)
-            for key in ("std", "share")
-        )
-        row = [arm, f"{len(runs)}", f"{deviation:.3f}", f"{100 * share:.0f} %"]
-        rows.append([*row, mean_and_deviation(costs)])
+    rows = [["dynamic minus", "seeds", "whole images", "95 %", "windows", "95 %"]]
+    for arm in arms:
+        pairs = differences(arms, arm)
+        if arm != "dynamic" and pairs:
+            windows = differences(arms, arm, "windows_mIoU")
+            scores = show(interval(pairs)) + show(interval(windows))
+            rows.append([arm, f"{len(pairs)}", *scores])
     return table(rows)
 
 
-def judged(arms: Runs) -> dict[str, Runs]:
-    """What judge.py has measured, by the part of the test split."""
-    parts = defaultdict(lambda: defaultdict(dict))
+def classes_table(arms: Arms) -> str:
+    """The dynamic network less its control, by class."""
+    ours, theirs = arms.get("dynamic", {}), arms.get("control", {})
+    seeds = common_seeds(ours, theirs)
+    rows = [["dynamic minus control", "whole images", "95 %", "windows", "95 %"]]
+    if len(seeds) < 2:
+        return ""
+    for name in ours[seeds[0]]["class_IoU"]:
+        row = [name]
+        for key in ("class_IoU", "windows_class_IoU"):
+            pairs = [ours[s][key][name] - theirs[s][key][name] for s in seeds]
+            row += show(interval(pairs))
+        rows.append(row)
+    return table(rows)
+
+
+def coefficients_table(arms: Arms) -> str:
+    """How far coefficients move, and the mIoU that it costs to fix them."""
+    head = ["arm", "seeds", "SD between images", "% of the total SD"]
+    head += ["fixed", "95 %", "fixed, norms fitted", "fixed minus control", "95 %"]
+    rows = [head]
     for arm, runs in arms.items():
-        for seed, run in runs.items():
-            for part, scores in run["parts"].items():
-                parts[part][arm][seed] = scores
-    return parts
+        runs = {seed: run for seed, run in runs.items() if "fixed_mIoU" in run}
+        if not runs:
+            continue
+        deviation, share = (
+            mean(run[f"between_image_{key}"] for run in runs.values())
+            for key in ("std", "share")
+        )
+        fixed, fitted = (
+            interval([run[key] - run["mIoU"] for run in runs.values()])
+            for key in ("fixed_mIoU", "fitted_mIoU")
+        )
+        control = arms.get("control", {})
+        seeds = common_seeds(runs, control)
+        pairs = [runs[s]["fixed_mIoU"] - control[s]["mIoU"] for s in seeds]
+        below = show(interval(pairs)) if pairs else ["", ""]
+        row = [arm, f"{len(runs)}", f"{deviation:.3f}", f"{100 * share:.0f}"]
+        rows.append([*row, *show(fixed), show(fitted)[0], *below])
+    return table(rows)
 
 
-def sweep_table(arms: Runs) -> str:
+def collections_table(arms: Arms) -> str:
+    """The dynamic network less others, with bounds for other photographs."""
+    rows = [["dynamic minus", "seeds", "collections", "whole images", "95 %"]]
+    for arm, runs in arms.items():
+        seeds = common_seeds(runs, arms.get("dynamic", {}))
+        if arm == "dynamic" or not seeds:
+            continue
+        ours, theirs = (
+            np.array([list(arms[a][seed]["areas"].values()) for seed in seeds])
+            for a in ("dynamic", arm)
+        )
+        if (number := ours.shape[1]) > 1:
+            low, high = over_collections(ours, theirs)
+            bounds = f"{low:+.2f} to {high:+.2f}"
+            centre = f"{mean(differences(arms, arm)):+.2f}"
+            rows.append([arm, f"{len(seeds)}", f"{number}", centre, bounds])
+    return table(rows)
+
+
+def sweep_table(arms: Arms) -> str:
     """The mIoU on whole images by learning rate."""
     rates = sorted({rate for runs in arms.values() for rate in runs})
     rows = [["learning rate", *map(str, rates)]]
@@ -123,48 +206,58 @@ def sweep_table(arms: Runs) -> str:
     return table(rows)
 
 
-def plot(results: dict[tuple[str, str], Runs], costs: dict) -> None:
-    """Plot mIoU over cost; the bars are standard deviations."""
-    datasets = sorted({dataset for _, dataset in results})
-    figure = Figure(figsize=(9, 4 * len(datasets)), layout="constrained")
-    axes = figure.subplots(len(datasets), 2, squeeze=False, sharey="row")
-    for row, dataset in zip(axes, datasets, strict=True):
-        row[0].set(title=dataset, xlabel="GMACs per image", ylabel="mIoU, %")
-        row[1].set(title=dataset, xlabel="ms per image, one thread")
-        for network in sorted({n for n, d in results if d == dataset}):
-            for size, (arm, runs) in enumerate(results[network, dataset].items(), 3):
-                scores = [run["mIoU"] for run in runs.values()]
-                cost = costs[network, dataset][arm]
-                bar = stdev(scores) if len(scores) > 1 else None
-                label = f"{network}, {arm} ({len(scores)})"
-                for axis, x in zip(row, (cost["macs"] / 1e9, cost["ms"]), strict=True):
-                    # Sizes differ, since arms of equal cost overlap.
-                    style = dict(fmt="o", capsize=2 * size, markersize=size)
-                    axis.errorbar(x, mean(scores), bar, label=label, **style)
-        for axis in row:
-            axis.set_xlim(0, 1.2 * axis.get_xlim()[1])  # equal costs look equal
-        row[0].legend(fontsize="small", loc="upper left", title="network, arm (seeds)")
-    write_figure(FOLDER / "images/cost.png", figure)
+def overall_table(results: dict[tuple[str, str], Arms]) -> str:
+    """Dynamic minus control over networks and data sets, each of equal weight."""
+    rows = [["dynamic minus control", "seeds", "whole images", "95 %"]]
+    groups = {
+        key: differences(arms, "control")
+        for key, arms in sorted(results.items())
+        if "pretrained" not in key[0] and "control" in arms
+    }
+    groups = {key: pairs for key, pairs in groups.items() if len(pairs) > 1}
+    for (network, dataset), pairs in groups.items():
+        name = f"{network}, {dataset}"
+        rows.append([name, f"{len(pairs)}", *show(interval(pairs))])
+    if len(groups) > 1:
+        pooled = show(pooled_interval(list(groups.values())))
+        rows.append(["mean of these", "", *pooled])
+    return table(rows)
 
 
-def tables() -> str:
-    """All tables of README.md."""
-    sweeps, results, costs = read(RESULTS / "sweep", "lr"), read(RESULTS), read_costs()
-    all_fixed, all_judged = read(RESULTS / "fixed"), read(RESULTS / "test")
-    parts = []
-    for key in sorted(sweeps | results):
+def judged(arms: Arms) -> dict[str, Arms]:
+    """What judge.py has measured, by the part of the test split."""
+    parts = defaultdict(lambda: defaultdict(dict))
+    for arm, runs in arms.items():
+        for seed, run in runs.items():
+            for part, scores in run["parts"].items():
+                parts[part][arm][seed] = scores
+    return parts
+
+
+def results_page() -> str:
+    """The tables of README.md."""
+    results, costs = read(RESULTS), read_costs()
+    diagnosis, judge = read(RESULTS / "diagnosis"), read(RESULTS / "test")
+    parts = ["### Overall\n", overall_table(results)]
+    for key, arms in sorted(results.items()):
         parts.append("### {} on {}\n".format(*key))
-        if key in sweeps:
-            parts += ["Tuning (500 iterations, one seed):\n", sweep_table(sweeps[key])]
-        if runs := results.get(key):
-            parts += [arms_table(runs, costs[key]), differences_table(runs)]
-        if key in all_fixed:
-            parts += ["Coefficients:\n", fixed_table(all_fixed[key])]
-        for part, runs in judged(all_judged[key]).items():
-            parts.append(f"Test split, {part}:\n")
-            parts += [arms_table(runs, costs[key]), differences_table(runs)]
+        parts += [arms_table(arms, costs[key]), differences_table(arms)]
+        for title, content in {
+            "By class": classes_table(arms),
+            "Other photographs": collections_table(diagnosis[key]),
+            "Coefficients": coefficients_table(diagnosis[key]),
+        }.items():
+            parts += [f"{title}:\n", content] if content else []
+        for part, runs in judged(judge[key]).items():
+            parts += [f"Test split, {part}:\n", arms_table(runs, costs[key])]
+            parts.append(differences_table(runs))
+    return "\n".join(part for part in parts if part)
+
+
+def tuning_tables() -> str:
+    """The tables of PROTOCOL.md."""
+    parts = []
+    for folder, runs in {"sweep": "500 iterations", "rates": "whole runs"}.items():
+        for key, arms in sorted(read(RESULTS / folder, "lr").items()):
+            parts += ["{} on {}, {}:\n".format(*key, runs), sweep_table(arms)]
     return "\n".join(parts)
-
-
-if __name__ == "__main__":
-    plot(read(RESULTS), read_costs())

@@ -7,7 +7,7 @@ from itertools import product
 from statistics import median
 
 import torch
-from train import ARMS, FOLDER, config_path
+from train import ARMS, FOLDER, config_path, describe_commit
 
 from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.analysis.latency import inference_call, time_alternating
@@ -37,7 +37,8 @@ def main() -> None:
             cost = {"network": network, "dataset": dataset, "arm": arm}
             ms = round(1000 * median(seconds), 1)
             costs.append(cost | {"macs": macs[arm], "ms": ms})
-    write_json(FOLDER / "results/cost.json", {"costs": costs} | provenance())
+    origin = {"commit": describe_commit()} | provenance()
+    write_json(FOLDER / "results/cost.json", {"costs": costs} | origin)
 
 
 if __name__ == "__main__":

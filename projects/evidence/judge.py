@@ -1,16 +1,19 @@
-"""Judge all runs on CamVid by its test split: once, at the end.
+"""Judge all runs of DDRNet on CamVid by its test split: once, at the end.
 
-Takes each run of train.py on CamVid that has a result and a checkpoint. A figure per
-drive: of 0001TP other frames were trained on, Seq05VD is a drive of its own. Start it
-in the root of the repository; results/test/ gets a file per run. ``--split val`` tries
-it where it does no harm, and must repeat the results of the runs.
+Takes the runs of train.py from scratch, by their checkpoints; it does not start before
+all that are planned have ended. A figure per drive: of 0001TP other frames were trained
+on, Seq05VD is a drive of its own. Start it in the root of the repository; results/test/
+gets a file per run. ``--split val`` tries it where it does no harm, on the runs there
+are, and must repeat their results.
 """
 
+import sys
 from argparse import ArgumentParser
+from collections import defaultdict
 from pathlib import Path
 
 import torch
-from evaluation import evaluate, images_of
+from evaluation import images_of, mean_iou, test
 from mmengine.config import Config
 from train import FOLDER, runs_with_checkpoints
 
@@ -18,26 +21,27 @@ from mmseg_dynet.analysis.machine import provenance
 from mmseg_dynet.apis import build_model, load_config
 from mmseg_dynet.files import write_json
 
-
-def drive_of(path: str) -> str:
-    """The drive of a frame, which begins its name: 0001TP_006690.png."""
-    return Path(path).name.partition("_")[0]
+PLANNED = {("control", s) for s in range(5)} | {("dynamic", s) for s in range(5)}
 
 
-def test(cfg: Config, checkpoint: Path, split: str) -> dict[str, float]:
-    """The mIoU of all images, and by drive."""
+def by_drive(cfg: Config, checkpoint: Path, split: str) -> dict[str, float]:
+    """The mIoU of all images, and of each drive, by which frames are named."""
     model = build_model(cfg, str(checkpoint))
     folders = dict(img_path=f"img_dir/{split}", seg_map_path=f"ann_dir/{split}")
     images = images_of(cfg, dict(cfg.test_dataloader.dataset, data_prefix=folders))
-    return evaluate(cfg, model, images, drive_of)
+    drives = defaultdict(list)
+    for path, areas in test(cfg, model, images).items():
+        drives["all"].append(areas)
+        drives[Path(path).name.partition("_")[0]].append(areas)
+    return {drive: mean_iou(areas) for drive, areas in drives.items()}
 
 
 def judge(run: dict, checkpoint: Path, split: str) -> dict:
     """The network of a run on whole images and in windows."""
     cfg = load_config(FOLDER / "configs" / run["config"])
-    whole = test(cfg, checkpoint, split)
+    whole = by_drive(cfg, checkpoint, split)
     cfg.model.test_cfg = cfg.windows
-    windows = test(cfg, checkpoint, split)
+    windows = by_drive(cfg, checkpoint, split)
     kept = ("arm", "network", "dataset", "seed")
     return {key: run[key] for key in kept} | {
         "parts": {
@@ -53,11 +57,18 @@ def main() -> None:
     parser.add_argument("--split", choices=["test", "val"], default="test")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    for run, checkpoint in runs_with_checkpoints(args.work_dirs):
+    runs = [
+        (run, checkpoint)
+        for run, checkpoint in runs_with_checkpoints(args.work_dirs)
+        if (run["network"], run["dataset"]) == ("ddrnet23", "camvid")
+    ]
+    missing = PLANNED - {(run["arm"], run["seed"]) for run, _ in runs}
+    if args.split == "test" and missing:
+        sys.exit(f"without result or checkpoint (arm, seed): {sorted(missing)}")
+    for run, checkpoint in runs:
         result = FOLDER / "results" / args.split / f"{checkpoint.parent.name}.json"
-        if run["dataset"] == "camvid" and not result.exists():
-            outcome = judge(run, checkpoint, args.split)
-            write_json(result, outcome | provenance())
+        if not result.exists():
+            write_json(result, judge(run, checkpoint, args.split) | provenance())
 
 
 if __name__ == "__main__":

@@ -74,6 +74,12 @@ def run(tool: str, *words: object) -> None:
     subprocess.run(command, env=env, check=True)
 
 
+def describe_commit() -> str:
+    """The commit that is checked out, with "-dirty" if files have changed since."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    return subprocess.check_output(command, text=True).strip()
+
+
 def read_curve(work_dir: Path, metric: str = "mIoU") -> list[dict]:
     """The validations of a run, in their order, each with its "step"."""
     paths = sorted(work_dir.glob("*/vis_data/scalars.json"))
@@ -109,6 +115,7 @@ def train(args: argparse.Namespace, arm: str, seed: int) -> None:
     checkpoint = work_dir / f"iter_{end}.pth"
     if result.exists():
         return
+    commit = describe_commit()
     options = [f"randomness.seed={seed}", f"optim_wrapper.optimizer.lr={lr}"]
     if args.iters:  # the whole schedule, at another length
         keys = ("max_iters", "val_begin", "val_interval")
@@ -127,7 +134,6 @@ def train(args: argparse.Namespace, arm: str, seed: int) -> None:
     run("test", config, checkpoint, *words)
     newest = max(work_dir.glob("windows/*/*.json"))
     windows = json.loads(newest.read_text("utf-8"))
-    describe = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     outcome = {"arm": arm, "network": network, "dataset": args.dataset} | {
         "seed": seed,
         "mIoU": round(last["mIoU"], 2),
@@ -138,7 +144,7 @@ def train(args: argparse.Namespace, arm: str, seed: int) -> None:
         "config": config.name,
         "lr": lr,
         "iterations": end,
-        "commit": subprocess.check_output(describe, text=True).strip(),
+        "commit": commit,
         "machine": describe_machine(),
     }
     write_json(result, outcome)

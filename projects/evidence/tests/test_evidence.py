@@ -1,11 +1,14 @@
 """The study's arms, its splits and its statistics."""
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from analyze import interval
-from fixed_coefficients import fixed
+from analyze import interval, over_collections, pooled_interval, read
+from diagnose import fixed
+from evaluation import mean_iou
 from mmengine.config import Config
 from scipy.stats import ttest_rel
 from torch import Tensor, nn
@@ -13,6 +16,7 @@ from train import ARMS, DATASETS, FOLDER, config_path
 
 from mmseg_dynet import dynamize
 from mmseg_dynet.analysis.coefficients import CoefficientRecorder
+from mmseg_dynet.files import write_json
 from mmseg_dynet.models.dynamize import to_static
 
 
@@ -21,6 +25,34 @@ def test_interval_is_that_of_a_paired_t_test():
     centre, half = interval([a - b for a, b in zip(ours, theirs, strict=True)])
     expected = ttest_rel(ours, theirs).confidence_interval(0.95)
     assert (centre - half, centre + half) == pytest.approx(tuple(expected))
+
+
+def test_pooled_interval_by_hand():
+    # Means 2 and 4, variances 2 and 4 with 1 and 2 degrees of freedom.
+    centre, half = pooled_interval([[1, 3], [2, 4, 6]])
+    assert centre == 3
+    assert half == pytest.approx(3.182446 * math.sqrt(10 / 3 * (1 / 2 + 1 / 3)) / 2)
+
+
+def test_bounds_over_collections_by_hand():
+    # One seed, two collections of one class: IoU 1 and 1/2 against 1/2 and 1/2.
+    ours = np.array([[[[4], [4], [4]], [[2], [4], [4]]]])
+    theirs = np.array([[[[2], [4], [4]], [[2], [4], [4]]]])
+    assert over_collections(ours, theirs) == (0, 50)
+
+
+def test_mean_iou_leaves_out_classes_without_labels():
+    areas = [torch.tensor([[2, 0, 0], [4, 1, 2], [3, 1, 0]])] * 2
+    assert mean_iou(areas) == 25
+
+
+def test_a_run_of_two_learning_rates_is_not_mixed(tmp_path):
+    run = {"network": "n", "dataset": "d", "arm": "control", "seed": 0}
+    for rate in (0.1, 0.2):
+        write_json(tmp_path / f"control_lr{rate}_seed0.json", run | {"lr": rate})
+    assert set(read(tmp_path, "lr")["n", "d"]["control"]) == {0.1, 0.2}
+    with pytest.raises(ValueError, match=r"lr0\.2_seed0\.json holds the same run"):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize(
