@@ -53,95 +53,81 @@ except ImportError as error:
         "Run\n    pip install --upgrade torch"
     ) from error
 
+ENDINGS = (".onnx", ".xml", ".pt2")
 OPSET = 18
 INPUT, OUTPUT = "images", "logits"
 _VARYING = {0: "batch", 2: "height", 3: "width"}
 
 
-def export_onnx(
+def export(
     model: nn.Module,
     shape: tuple[int, int, int],
     path: Path,
     dynamic_shape: bool = False,
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a network to an ONNX file.
+    """Write a network to a file for ONNX, OpenVINO or torch.export, by its ending.
+
+    OpenVINO's ``.xml`` has its weights beside it, as float32 in a ``.bin``.
 
     Args:
         model: A segmentor of MMSegmentation, or another network. It is left as it is.
         shape: (C, H, W) of the images.
-        path: The file to write, for graph and weights (less than 2 GB). Its folder
-            exists.
+        path: The file to write: ``.onnx`` (less than 2 GB), ``.xml`` or ``.pt2``.
         dynamic_shape: Whether B, H and W may vary: ``shape`` is then an example.
             Otherwise the file takes one image of this shape.
-        metadata: Values for ONNX's ``metadata_props``, which are stored as JSON.
+        metadata: Values to store as JSON: in ``metadata_props`` of ONNX, ``rt_info`` of
+            OpenVINO, ``extra_files`` of torch.export.
 
     Raises:
-        ValueError: The network does not run on images of this shape.
+        ValueError: The file ends otherwise, or the network does not run on images of
+            this shape.
     """
-    program = _to_onnx(_trace(model, shape, dynamic_shape), dynamic_shape)
-    program.model.metadata_props.update(_as_json(metadata))
+    _check_ending(path)
+    texts = {name: json.dumps(value) for name, value in (metadata or {}).items()}
+    fuse = _fuse_by_chain if path.suffix == ".xml" else None
+    program = _trace(model, shape, dynamic_shape, fuse)
     with replacing(path) as partial:
-        program.save(partial)
+        if path.suffix == ".pt2":
+            _spell_out_sums(program.graph_module)
+            torch.export.save(program, partial, extra_files=texts)
+            return
+        onnx_program = _to_onnx(program, dynamic_shape)
+        if path.suffix == ".onnx":
+            onnx_program.model.metadata_props.update(texts)
+            onnx_program.save(partial)
+            return
+        import openvino  # of the "openvino" extra
+
+        onnx_model = onnx_program.model_proto.SerializeToString()
+        network = openvino.Core().read_model(onnx_model)
+        for name, text in texts.items():
+            network.set_rt_info(text, name)
+        # The file of the weights is named like the other.
+        with replacing(path.with_suffix(".bin")):
+            openvino.save_model(network, partial, compress_to_fp16=False)
 
 
-def export_openvino(
-    model: nn.Module,
-    shape: tuple[int, int, int],
-    path: Path,
-    dynamic_shape: bool = False,
-    metadata: Mapping[str, Any] | None = None,
-) -> None:
-    """Write a network for OpenVINO: a file ``.xml``, its weights beside it, ``.bin``.
+def run_exported(path: Path, images: Tensor) -> Tensor:
+    """Map images (B, C, H, W) to logits with a file of :func:`export`, on the CPU.
 
-    Arguments and errors are those of :func:`export_onnx`; ``metadata`` goes into
-    ``rt_info``. Weights are stored as float32.
+    Raises:
+        ValueError: The file has another ending.
     """
-    import openvino  # of the "openvino" extra
-
-    program = _trace(model, shape, dynamic_shape, _fuse_by_chain)
-    onnx_model = _to_onnx(program, dynamic_shape).model_proto
-    network = openvino.Core().read_model(onnx_model.SerializeToString())
-    for name, text in _as_json(metadata).items():
-        network.set_rt_info(text, name)
-    # The file of the weights is named like the other.
-    with replacing(path.with_suffix(".bin")), replacing(path) as partial:
-        openvino.save_model(network, partial, compress_to_fp16=False)
-
-
-def export_program(
-    model: nn.Module,
-    shape: tuple[int, int, int],
-    path: Path,
-    dynamic_shape: bool = False,
-    metadata: Mapping[str, Any] | None = None,
-) -> None:
-    """Write a network to a file for :func:`torch.export.load`.
-
-    Arguments and errors are those of :func:`export_onnx`; ``metadata`` goes into
-    ``extra_files``.
-    """
-    program = _trace(model, shape, dynamic_shape)
-    _spell_out_sums(program.graph_module)
-    with replacing(path) as partial:
-        torch.export.save(program, partial, extra_files=_as_json(metadata))
-
-
-def run_onnx(path: Path, images: Tensor) -> Tensor:
-    """Map images (B, C, H, W) to logits with an ONNX file, on the CPU."""
-    (logits,) = onnxruntime_call(path, images, torch.get_num_threads())()
+    _check_ending(path)
+    if path.suffix == ".pt2":
+        return torch.export.load(path).module()(images)
+    make_call = openvino_call if path.suffix == ".xml" else onnxruntime_call
+    logits = make_call(path, images, torch.get_num_threads())()[0]
     return torch.from_numpy(logits)
 
 
-def run_openvino(path: Path, images: Tensor) -> Tensor:
-    """Map images (B, C, H, W) to logits with a file for OpenVINO, on the CPU."""
-    (logits,) = openvino_call(path, images, torch.get_num_threads())().values()
-    return torch.from_numpy(logits)
-
-
-def run_program(path: Path, images: Tensor) -> Tensor:
-    """Map images (B, C, H, W) to logits with a file of torch.export."""
-    return torch.export.load(path).module()(images)
+def _check_ending(path: Path) -> None:
+    if path.suffix not in ENDINGS:
+        raise ValueError(
+            f'{path} ends in "{path.suffix}": use {", ".join(ENDINGS[:-1])} or '
+            f"{ENDINGS[-1]}"
+        )
 
 
 @torch.no_grad()
@@ -356,7 +342,3 @@ def _spell_out_sums(program: GraphModule) -> None:
                     total = addition
             node.replace_all_uses_with(total)
             graph.erase_node(node)
-
-
-def _as_json(metadata: Mapping[str, Any] | None) -> dict[str, str]:
-    return {name: json.dumps(value) for name, value in (metadata or {}).items()}

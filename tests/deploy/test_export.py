@@ -19,12 +19,8 @@ from mmseg_dynet.apis import build_model, load_config
 from mmseg_dynet.deploy.export import (
     OPSET,
     MatmulPool,
-    export_onnx,
-    export_openvino,
-    export_program,
-    run_onnx,
-    run_openvino,
-    run_program,
+    export,
+    run_exported,
     run_segmentor,
 )
 from mmseg_dynet.ops import DyConv2d
@@ -92,18 +88,16 @@ def random_images(*shape: int) -> Tensor:
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
 
-RUN = {".onnx": run_onnx, ".xml": run_openvino, ".pt2": run_program}
-
-
 def check(model: nn.Module, path: Path, *shapes: tuple[int, ...]) -> None:
     """Compare a file with its segmentor on images (B, C, H, W)."""
-    run = RUN[path.suffix]
     for shape in shapes:
         images = random_images(*shape)
         expected = run_segmentor(model, images)
         assert expected.shape[2:] == images.shape[2:]
         tolerance = 1e-5 * expected.abs().max().item()
-        torch.testing.assert_close(run(path, images), expected, rtol=0, atol=tolerance)
+        torch.testing.assert_close(
+            run_exported(path, images), expected, rtol=0, atol=tolerance
+        )
 
 
 def test_image(model: nn.Module, image: Tensor) -> Tensor:
@@ -162,7 +156,7 @@ def test_images_of_other_channels_stay_in_their_order(channels, tmp_path):
     with torch.no_grad():
         expected = test_image(model, images[0])
     torch.testing.assert_close(run_segmentor(model, images)[0], expected)
-    export_program(model, images.shape[1:], tmp_path / "model.pt2")
+    export(model, images.shape[1:], tmp_path / "model.pt2")
     check(model, tmp_path / "model.pt2", images.shape)
 
 
@@ -183,7 +177,7 @@ def onnx_file(draw_norms, tmp_path_factory) -> tuple[nn.Module, Path]:
     model = build()
     draw_norms(model)
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    export_onnx(model, (3, *SMALL), path, metadata=METADATA)
+    export(model, (3, *SMALL), path, metadata=METADATA)
     return model, path
 
 
@@ -216,7 +210,7 @@ def test_an_onnx_file_holds_one_graph_and_nothing_else(onnx_file):
 def test_a_difference_shows(onnx_file):
     model, path = onnx_file
     images = random_images(1, 3, *SMALL)
-    logits = run_onnx(path, images)
+    logits = run_exported(path, images)
     changed = build()
     changed.load_state_dict(model.state_dict())
     changed.decode_head.conv_seg.bias.data[3] += 0.5
@@ -237,7 +231,7 @@ VARIED = ((2, 3, *SMALL), (1, 3, 65, 97), (3, 3, 83, 58), (4, 3, 33, 161))
 )
 def test_onnx_of_any_number_and_size_of_images(backbone, head, padding, tmp_path):
     model = build(backbone, head, test_cfg=padding)
-    export_onnx(model, (3, *SMALL), tmp_path / "model.onnx", dynamic_shape=True)
+    export(model, (3, *SMALL), tmp_path / "model.onnx", dynamic_shape=True)
     check(model, tmp_path / "model.onnx", *VARIED)
     graph = onnx.load(tmp_path / "model.onnx").graph
     sizes = [
@@ -250,7 +244,7 @@ def test_openvino_of_any_number_and_size_of_images(tmp_path):
     openvino = pytest.importorskip("openvino")
     model = build(DYNAMIZED, PSP_HEAD, test_cfg=dict(size_divisor=32))
     path = tmp_path / "model.xml"
-    export_openvino(model, (3, *SMALL), path, True, METADATA)
+    export(model, (3, *SMALL), path, True, METADATA)
     check(model, path, *VARIED)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.bin", "model.xml"]
     network = openvino.Core().read_model(path)
@@ -262,7 +256,7 @@ def test_openvino_of_any_number_and_size_of_images(tmp_path):
 def test_openvino_fuses_by_a_chain_of_multiply_adds(tmp_path):
     openvino = pytest.importorskip("openvino")
     model = build()
-    export_openvino(model, (3, *SMALL), tmp_path / "model.xml")
+    export(model, (3, *SMALL), tmp_path / "model.xml")
     check(model, tmp_path / "model.xml", (1, 3, *SMALL))
     operations = openvino.Core().read_model(tmp_path / "model.xml").get_ops()
     products = [op for op in operations if op.get_type_name() == "MatMul"]
@@ -277,17 +271,16 @@ def test_a_network_that_is_not_a_segmentor_is_exported_as_it_is(name, tmp_path):
     network = nn.Sequential(DyConv2d(3, 8, 3, num_kernels=2), nn.ReLU()).eval()
     x = torch.randn(1, 3, *SMALL)
     path = tmp_path / name
-    export = {".onnx": export_onnx, ".xml": export_openvino, ".pt2": export_program}
-    export[path.suffix](network, x.shape[1:], path)
+    export(network, x.shape[1:], path)
     with torch.no_grad():
-        torch.testing.assert_close(RUN[path.suffix](path, x), network(x))
+        torch.testing.assert_close(run_exported(path, x), network(x))
 
 
 @pytest.mark.parametrize("backbone", [DYNAMIC, dict(type=Padded)], ids=["dy", "static"])
 def test_a_program_of_any_number_and_size_of_images(backbone, tmp_path):
     model = build(backbone, PSP_HEAD)
     path = tmp_path / "model.pt2"
-    export_program(model, (3, *SMALL), path, dynamic_shape=True)
+    export(model, (3, *SMALL), path, dynamic_shape=True)
     check(model, path, *VARIED)
     graph = torch.export.load(path).graph
     loops = graph.find_nodes(op="call_function", target=torch.ops.higher_order.scan)
@@ -296,7 +289,7 @@ def test_a_program_of_any_number_and_size_of_images(backbone, tmp_path):
 
 def test_a_program_runs_with_torch_alone(tmp_path):
     model = build()
-    export_program(model, (3, *SMALL), tmp_path / "model.pt2", metadata=METADATA)
+    export(model, (3, *SMALL), tmp_path / "model.pt2", metadata=METADATA)
     images = random_images(1, 3, *SMALL)
     np.save(tmp_path / "images.npy", images.numpy())
     script = """
@@ -328,7 +321,7 @@ def test_onnx_of_every_backbone(name, size, tmp_path):
     torch.manual_seed(0)
     path = CONFIGS / f"{name}_4xb2-80k_cityscapes-512x1024.py"
     model = build_model(load_config(str(path), {"model.backbone.num_kernels": 2}))
-    export_onnx(model, (3, *size), tmp_path / "model.onnx")
+    export(model, (3, *size), tmp_path / "model.onnx")
     check(model, tmp_path / "model.onnx", (1, 3, *size))
 
 
@@ -336,7 +329,7 @@ def test_the_segmentor_is_left_as_it_was(tmp_path):
     model = build().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     advice = resize.__defaults__
-    export_program(model, (3, *SMALL), tmp_path / "model.pt2")
+    export(model, (3, *SMALL), tmp_path / "model.pt2")
     run_segmentor(model, random_images(1, 3, *SMALL))
     assert all(module.training for module in model.modules())
     assert all(parameter.requires_grad for parameter in model.parameters())
@@ -349,8 +342,16 @@ def test_the_segmentor_is_left_as_it_was(tmp_path):
 
 def test_a_shape_that_the_network_does_not_take_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"not run on an image of 4x64x96 .*channels"):
-        export_onnx(build(), (4, *SMALL), tmp_path / "model.onnx")
+        export(build(), (4, *SMALL), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_ending_of_no_format_is_named():
+    message = r'in "\.engine": use \.onnx, \.xml or \.pt2$'
+    with pytest.raises(ValueError, match=message):
+        export(build(), (3, *SMALL), Path("model.engine"))
+    with pytest.raises(ValueError, match=message):
+        run_exported(Path("model.engine"), random_images(1, 3, *SMALL))
 
 
 @pytest.mark.parametrize("bins", (1, 2, 3, 6, (2, 5), (None, 4)))

@@ -80,13 +80,13 @@ def test_an_image_is_segmented_without_torch_and_the_host(
 def test_a_model_that_differs_is_not_written(run_tool, write_config, monkeypatch):
     from mmseg_dynet.deploy import export
 
-    export_program = export.export_program
+    export_model = export.export
 
     def export_another(model: nn.Module, *arguments: object) -> None:
-        export_program(model, *arguments)
+        export_model(model, *arguments)
         model.decode_head.conv_seg.bias.data[3] += 1e-3
 
-    monkeypatch.setattr(export, "export_program", export_another)
+    monkeypatch.setattr(export, "export", export_another)
     config = write_config("")
     with pytest.raises(SystemExit, match=r"model\.pt2 is not written: at 1 x 3 x 64"):
         run_tool(

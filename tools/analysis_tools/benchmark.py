@@ -160,12 +160,7 @@ def forced(
     """Make a call whose dynamic convolutions all use one implementation, if any."""
     if implementation is None:
         return call
-
-    def forced_call() -> object:
-        with force_implementation(implementation):
-            return call()
-
-    return forced_call
+    return force_implementation(implementation)(call)
 
 
 def prepare_training(
@@ -186,13 +181,11 @@ def prepare_exported(model: nn.Module, shape: tuple, backend: str) -> Callable:
     is_segmentor = hasattr(model, "decode_head")
     images = torch.randint(256, shape, dtype=torch.uint8)
     images = images if is_segmentor else images / 255
+    make_call = openvino_call if backend == "openvino" else onnxruntime_call
     with TemporaryDirectory() as folder:
-        if backend == "openvino":
-            path, write, call = "model.xml", export.export_openvino, openvino_call
-        else:
-            path, write, call = "model.onnx", export.export_onnx, onnxruntime_call
-        write(model, shape[1:], Path(folder, path))
-        return call(Path(folder, path), images, torch.get_num_threads())
+        path = Path(folder, "model.xml" if backend == "openvino" else "model.onnx")
+        export.export(model, shape[1:], path)
+        return make_call(path, images, torch.get_num_threads())
 
 
 def peak_memory(name: str, shape: tuple, args: Namespace, side: str) -> int | None:

@@ -29,24 +29,16 @@ from mmseg_dynet.deploy.export import (
     INPUT,
     OPSET,
     OUTPUT,
-    export_onnx,
-    export_openvino,
-    export_program,
-    run_onnx,
-    run_openvino,
-    run_program,
+    export,
+    run_exported,
     run_segmentor,
 )
 
-FORMATS = {
-    "onnx": (".onnx", export_onnx, run_onnx),
-    "openvino": (".xml", export_openvino, run_openvino),
-    "program": (".pt2", export_program, run_program),
-}
+FORMATS = {"onnx": ".onnx", "openvino": ".xml", "program": ".pt2"}
 NAMES = {
-    "onnx": f"ONNX, opset {OPSET}",
-    "openvino": "OpenVINO, weights in the .bin beside it",
-    "program": f"torch.export, torch {torch.__version__}",
+    ".onnx": f"ONNX, opset {OPSET}",
+    ".xml": "OpenVINO, weights in the .bin beside it",
+    ".pt2": f"torch.export, torch {torch.__version__}",
 }
 # The largest difference from PyTorch's logits, as a share of the largest of them, or
 # absolute if they are all below 1.
@@ -83,11 +75,9 @@ def parse_args():
         "--format", choices=FORMATS, help="default: by the ending of --out"
     )
     args = parser.parse_args()
-    endings = {ending: name for name, (ending, *_) in FORMATS.items()}
-    args.format = args.format or endings.get(args.out.suffix)
-    if args.format is None or args.out.suffix != FORMATS[args.format][0]:
-        wanted = " or ".join([FORMATS[args.format][0]] if args.format else endings)
-        parser.error(f"--out {args.out}: the file must end in {wanted}")
+    endings = [FORMATS[args.format]] if args.format else [*NAMES]
+    if args.out.suffix not in endings:
+        parser.error(f"--out {args.out}: the file must end in {' or '.join(endings)}")
     return args
 
 
@@ -110,7 +100,6 @@ def main():
     model = build_model(cfg, args.checkpoint)
     height, width = args.shape or input_size(cfg)
     channels = input_channels(cfg)
-    _, export, run = FORMATS[args.format]
 
     shapes = [(1, channels, height, width)]
     if args.dynamic_shape:
@@ -119,7 +108,7 @@ def main():
     batch, *size = ("B", "H", "W") if args.dynamic_shape else (1, height, width)
     colors = "RGB" if channels == 3 else "channels as the config's pipeline loads them"
     table = PrettyTable(["", args.out.name], align="l")
-    table.add_row(["format", NAMES[args.format]])
+    table.add_row(["format", NAMES[args.out.suffix]])
     for port, number, what in (
         (INPUT, channels, f"uint8, {colors}"),
         (OUTPUT, model.out_channels, "float32"),
@@ -141,7 +130,7 @@ def main():
         for shape in shapes:
             images = torch.randint(0, 256, shape, dtype=torch.uint8)
             expected = run_segmentor(model, images)
-            found = (run(partial, images) - expected).abs().max().item()
+            found = (run_exported(partial, images) - expected).abs().max().item()
             allowed = TOLERANCE * max(1.0, expected.abs().max().item())
             label = " x ".join(map(str, shape))
             table.add_row([f"difference at {label}", f"{found:.1e}"])
