@@ -56,21 +56,13 @@ class Int8DyConv2d(DyConv2d):
         check_meta(self.bank, coeff)
         if coeff.dtype != torch.float32:
             raise ValueError(f"coeff must be float32 for int8 banks, got {coeff.dtype}")
-        batch, out_channels, num_kernels = coeff.shape
-        rows, bags = self.rows, self.bags  # a bag: the K rows of an output channel
-        if batch != 1:
-            rows = rows.repeat(batch)
-            bags = torch.arange(0, len(rows) + 1, num_kernels)
-        kernels = weighted_sums(self.bank, rows, bags, coeff)
-        kernels = kernels.reshape(batch, out_channels, *self.kernel_shape)
+        kernels = weighted_sums(self.bank, self.rows, self.bags, coeff)
+        kernels = kernels.reshape(*coeff.shape[:2], *self.kernel_shape)
         return kernels.permute(0, 1, 4, 2, 3) if self.channels_last else kernels
 
     def fuse_feature_maps(self, x: Tensor, coeff: Tensor) -> Tensor:
-        """Refuse with a ValueError: a packed bank cannot be convolved with."""
-        raise ValueError(
-            "a bank of eight bits cannot fuse feature maps: force another "
-            "implementation, or optimize_for_inference(model) without int8"
-        )
+        """Fuse kernels instead: a packed bank cannot be convolved with."""
+        return self.convolve(x, self.fuse(coeff))
 
 
 class Int8Linear(nn.Module):
@@ -106,11 +98,7 @@ class Int8Linear(nn.Module):
                 f"x must be (B, {len(self.rows)}) of float32, got {tuple(x.shape)} of "
                 f"{x.dtype}"
             )
-        rows, bags = self.rows, self.bags  # a bag: all rows
-        if len(x) != 1:
-            bags = torch.arange(0, x.numel() + 1, x.shape[1])
-            rows = rows.repeat(len(x))
-        return weighted_sums(self.columns, rows, bags, x) + self.bias
+        return weighted_sums(self.columns, self.rows, self.bags, x) + self.bias
 
 
 def weighted_sums(
@@ -118,9 +106,13 @@ def weighted_sums(
 ) -> Tensor:
     """Sum rows of a packed table (rows, width + 8), weighted, to (bags, width).
 
-    ``rows`` holds those of the first bag, of the second, ...; ``bags`` where in it each
-    begins, and where the last ends. Weights, one per row, may have any shape.
+    For one image, ``rows`` holds those of the first bag, of the second, ...; ``bags``
+    where in it each begins, and where the last ends. The bags of each image are equally
+    large, and ``weights`` is (images, ..., rows of a bag).
     """
+    if weights.shape[0] != 1:
+        rows = rows.repeat(weights.shape[0])
+        bags = torch.arange(0, len(rows) + 1, weights.shape[-1])
     return torch.ops.quantized.embedding_bag_byte_rowwise_offsets(
         packed,
         rows,

@@ -1,14 +1,14 @@
 """Reuse fused kernels for the next frames of a video.
 
-Consecutive frames look alike, and so do the coefficients that are predicted from them.
-On a *key frame* a network under :class:`KernelReuse` predicts and fuses as always, and
-keeps the fused kernels. On the frames up to the next key frame it convolves with these,
-without prediction and fusion: such a frame costs as much as with the Fix- control, the
-static network of the same width.
+Consecutive frames look alike, and so do the kernels that are fused for them. On a *key
+frame* a network under :class:`KernelReuse` predicts and fuses as always, and keeps the
+result. On the frames up to the next key frame it does neither, and costs as much as its
+Fix- control, the static network of the same width.
 
 Shape legend: see :mod:`mmseg_dynet.ops.functional`.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
@@ -20,18 +20,14 @@ from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 class KernelReuse(AbstractContextManager):
     """Let a network fuse its kernels on every n-th frame only; a context manager.
 
-    A frame is a call of ``model``, directly or through its ``test_step``. All of its
-    dynamic layers take part. The network is changed in place: until :meth:`remove` or
-    the end of the ``with`` block, its dynamic layers and predictors run another
-    ``forward``. Modules, weights and their names stay. If a key frame raises,
-    the next frame is a key frame.
-
-    A layer that runs several times per frame, as all do in slide inference, fuses each
-    time on a key frame and keeps the last kernels: those of the last window.
+    A frame is a call of ``model``, directly or through its ``test_step``. Until
+    :meth:`remove` or the end of the ``with`` block, dynamic layers run another
+    ``fuse``, and predictors another ``forward``; modules and names of weights stay. If
+    a key frame raises, the next frame is a key frame. A layer that runs several times
+    per frame, as all do in slide inference, keeps its last kernels.
 
     Fold, move and compile the network before: kept kernels do not follow changes, and
-    in ``KernelReuse(torch.compile(model), every)`` the frame count stays outside the
-    two graphs, one of key frames and one of the others.
+    ``KernelReuse(torch.compile(model), every)`` counts frames outside the two graphs.
 
     Args:
         model: The network, for inference: in eval mode and under ``torch.no_grad()``. A
@@ -54,23 +50,19 @@ class KernelReuse(AbstractContextManager):
 
     def __init__(self, model: nn.Module, every: int) -> None:
         if every < 1:
-            raise ValueError(
-                f"every={every} must be at least 1, the number of frames that share "
-                "their kernels; 1 fuses them for each frame"
-            )
-        kinds = CoefficientPredictor | DyConv2d
-        self._layers = [m for m in model.modules() if isinstance(m, kinds)]
-        if any("forward" in vars(layer) for layer in self._layers):
-            raise ValueError(
-                "the dynamic layers of this model have another forward than their "
-                "class: remove() the KernelReuse that the model is under"
-            )
+            raise ValueError(f"every={every} must be at least 1")
+        self._replaced = [
+            (module, name, vars(module).get(name))
+            for module in model.modules()
+            for kind, name in ((CoefficientPredictor, "forward"), (DyConv2d, "fuse"))
+            if isinstance(module, kind)
+        ]
+        if any(isinstance(method, _Kept) for *_, method in self._replaced):
+            raise ValueError("remove() the KernelReuse that this model is under")
         self.every = every
         self.restart()
-        for layer in self._layers:
-            dynamic = isinstance(layer, DyConv2d)
-            keeper = _Kernels(layer) if dynamic else _Coefficients(layer, self)
-            layer.forward = keeper.forward
+        for module, name, _ in self._replaced:
+            setattr(module, name, _Kept(getattr(module, name), self))
         self._hooks = [
             model.register_forward_pre_hook(self._check),
             model.register_forward_hook(self._count),
@@ -82,9 +74,12 @@ class KernelReuse(AbstractContextManager):
         self.is_key_frame = True
 
     def remove(self) -> None:
-        """Restore the ``forward`` of the dynamic layers. Further calls do nothing."""
-        while self._layers:
-            del self._layers.pop().forward
+        """Restore the methods of the dynamic layers. Further calls do nothing."""
+        while self._replaced:
+            module, name, method = self._replaced.pop()
+            delattr(module, name)
+            if method is not None:  # of the module itself, as optimize_for_inference's
+                setattr(module, name, method)
         for hook in self._hooks:
             hook.remove()
 
@@ -115,33 +110,20 @@ def check_whole_frames(model: nn.Module) -> None:
         )
 
 
-class _Coefficients:
-    """Replaces the forward of a predictor: it predicts on key frames only."""
+class _Kept:
+    """Replaces a method: it computes on key frames only, and keeps the result."""
 
-    def __init__(self, predictor: CoefficientPredictor, reuse: KernelReuse) -> None:
-        self._predict = predictor.forward
-        self._nothing = (None,) * len(predictor.out_channels)
+    def __init__(self, compute: Callable[[Tensor], object], reuse: KernelReuse) -> None:
+        self._compute = compute
         self._reuse = reuse
+        self._num_images, self._result = 0, None
 
-    def forward(self, x: Tensor) -> tuple[Tensor | None, ...]:
-        return self._predict(x) if self._reuse.is_key_frame else self._nothing
-
-
-class _Kernels:
-    """Replaces the forward of a dynamic layer: it fuses if it gets coefficients."""
-
-    def __init__(self, conv: DyConv2d) -> None:
-        self._conv = conv
-        self._kernels = ()  # (B, O, C/G, kH, kW); of no image yet
-
-    def forward(self, x: Tensor, coeff: Tensor | None = None) -> Tensor:
-        if coeff is None and self._conv.predictor is not None:
-            (coeff,) = self._conv.predictor(x)
-        if coeff is not None:
-            self._kernels = self._conv.fuse(coeff)
-        if len(x) != len(self._kernels):
+    def __call__(self, x: Tensor) -> object:  # (B, ...)
+        if self._reuse.is_key_frame:
+            self._num_images, self._result = len(x), self._compute(x)
+        elif len(x) != self._num_images:
             raise ValueError(
-                f"{len(x)} images, but kernels are kept for {len(self._kernels)}: call "
+                f"{len(x)} images, but kernels are kept for {self._num_images}: call "
                 "restart() when the batch size changes, or use every=1"
             )
-        return self._conv.convolve(x, self._kernels)
+        return self._result

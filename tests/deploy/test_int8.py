@@ -8,7 +8,7 @@ from torch import nn
 
 from mmseg_dynet.deploy import Int8DyConv2d, Int8Linear, optimize_for_inference
 from mmseg_dynet.models import DyMobileNetV2, DyResNet
-from mmseg_dynet.ops import DyConv2d, force_implementation
+from mmseg_dynet.ops import DyConv2d
 
 pytestmark = pytest.mark.usefixtures("at_inference")
 
@@ -76,16 +76,20 @@ def test_misuse_ends_in_an_error():
         packed.fuse(torch.rand(1, 6, 3).double())
     with pytest.raises(ValueError, match="tensors are on cpu and on meta"):
         packed.fuse(torch.rand(1, 6, 3, device="meta"))
-    with (
-        force_implementation("feature_fusion"),
-        pytest.raises(ValueError, match="cannot fuse feature maps: force another"),
-    ):
-        packed(x)
     for x in (torch.rand(1, 4), torch.rand(2, 6), torch.rand(5)):
         with pytest.raises(ValueError, match=r"x must be \(B, 5\) of float32, got"):
             Int8Linear(nn.Linear(5, 7))(x)
     with pytest.raises(ValueError, match=r"float32, got \(1, 5\) of torch.float64"):
         Int8Linear(nn.Linear(5, 7))(torch.rand(1, 5).double())
+
+
+def test_where_others_fuse_feature_maps_kernels_are_fused():
+    layer = nn.Sequential(DyConv2d(256, 256, 3, padding=1))
+    packed = optimize_for_inference(layer, int8=True)
+    x = torch.randn(16, 256, 2, 2)
+    expected = packed(x)
+    with torch.enable_grad():  # as by default, outside of torch.no_grad()
+        assert torch.equal(packed(x), expected)
 
 
 ODCONV = dict(granularity="product", normaliser="softmax", static_kernel=True)
