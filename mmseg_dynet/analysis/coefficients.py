@@ -144,10 +144,8 @@ class _Statistics:
         self._min = torch.full_like(self._first, torch.inf)
         self._max = torch.full_like(self._first, -torch.inf)
 
-    def add(self, coeff: Tensor | None) -> None:
-        """Add coefficients (B, O, K), if there are any."""
-        if coeff is None:
-            return
+    def add(self, coeff: Tensor) -> None:
+        """Add coefficients (B, O, K)."""
         coeff = coeff.detach().cpu().double()
         if self.num_images == 0:
             self._first = coeff[0].clone()
@@ -194,7 +192,9 @@ def _hook(layer: DyConv2d, statistics: _Statistics) -> Iterator:
     """
 
     def given(_: nn.Module, args: tuple, kwargs: dict) -> None:
-        statistics.add(args[1] if len(args) > 1 else kwargs.get("coeff"))
+        coeff = args[1] if len(args) > 1 else kwargs.get("coeff")
+        if coeff is not None:
+            statistics.add(coeff)
 
     def predicted(_: nn.Module, __: tuple, coeffs: tuple) -> None:
         statistics.add(*coeffs)

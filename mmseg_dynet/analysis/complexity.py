@@ -10,7 +10,8 @@ Unit: one MAC is one multiplication with its addition. "FLOPs" in DyNet, as in m
 papers on efficient networks, are MACs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -27,6 +28,7 @@ BODY = ("backbone", "neck")
 SQUEEZE_EXCITE = ("SELayer", "SqueezeExcitation", "SqueezeExcite")
 # PyTorch counts the multiplication and the addition.
 FLOPS_PER_MAC = 2
+FUSION = torch.ops.aten.bmm
 
 
 @dataclass(frozen=True)
@@ -78,76 +80,56 @@ def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity
     """
     model = copy_of(model).to("meta")
     model.eval()
-    counter = FlopCounterMode(display=False)
     parts = [child for name, child in model.named_children() if name in BODY] or [model]
-    body, squeeze_excite, fusion, prediction = {}, {}, {}, {}
-    for module in parts:
-        body[module] = _Meter(counter, module)
-        for child in module.modules():
-            if type(child).__name__ in SQUEEZE_EXCITE:
-                squeeze_excite[child] = _Meter(counter, child)
+    # The counter keeps a tally by module of its own, but misses the modules that a host
+    # runs by ``forward`` instead of calling them, as MMSegmentation runs its heads.
+    counter = FlopCounterMode(display=False)
+    counted, macs = Counter(), Counter()
+    running = ["convolution"]  # what the modules that run are for, the innermost last
+
+    def assign() -> None:
+        """Assign what was counted since the last call to what is running."""
+        new = Counter(counter.get_flop_counts().get("Global")) - counted
+        place = "backbone" if "backbone" in running else "head"
+        for operator, flops in new.items():
+            # Of what a dynamic layer runs, only the fusion is a batched product.
+            others = {"backbone"} if operator is FUSION else {"backbone", "fusion"}
+            purpose = [label for label in running if label not in others][-1]
+            macs[place, purpose] += flops // FLOPS_PER_MAC
+        counted.update(new)
+
+    def track(module: nn.Module, label: str) -> None:
+        def enter(*_: object) -> None:
+            assign()
+            running.append(label)
+
+        def leave(*_: object) -> None:
+            assign()
+            running.pop()
+
+        module.register_forward_pre_hook(enter)
+        module.register_forward_hook(leave)
+
+    for part in parts:
+        track(part, "backbone")
     for module in model.modules():
         if isinstance(module, DyConv2d):
-            fusion[module] = _Meter(counter, module, torch.ops.aten.bmm)
+            track(module, "fusion")
         elif isinstance(module, CoefficientPredictor):
-            prediction[module] = _Meter(counter, module)
-    # Then the matrix products of a dynamic layer are those of its fusion.
+            track(module, "prediction")
+        elif type(module).__name__ in SQUEEZE_EXCITE:
+            track(module, "squeeze_excite")
+    # No convolution is a batched product then, as fusions are.
     with torch.no_grad(), force_implementation("grouped"), counter:
         dtype = next((p.dtype for p in model.parameters()), None)
         model(torch.empty(tuple(input_shape), dtype=dtype, device="meta"))
-
-    backbone = _sum(body)
-    all_squeeze_excite = _sum_without(fusion | prediction, squeeze_excite)
-    static = _sum_without(fusion | prediction, body)
+        assign()
     return Complexity(
-        backbone=backbone,
-        head=counter.get_total_flops() // FLOPS_PER_MAC - backbone,
-        convolution=static - all_squeeze_excite,
-        squeeze_excite=all_squeeze_excite,
-        fusion=_sum(fusion),
-        prediction=_sum(prediction),
+        backbone=sum(n for (place, _), n in macs.items() if place == "backbone"),
+        head=sum(n for (place, _), n in macs.items() if place == "head"),
+        convolution=macs["backbone", "convolution"],
+        squeeze_excite=macs["backbone", "squeeze_excite"],
+        fusion=macs["backbone", "fusion"] + macs["head", "fusion"],
+        prediction=macs["backbone", "prediction"] + macs["head", "prediction"],
         parameters=sum(p.numel() for p in model.parameters()),
     )
-
-
-class _Meter:
-    """The MACs that a module spends, on one operator or on all, while a counter runs.
-
-    The counter keeps a tally by module of its own, but misses the modules that a host
-    runs by ``forward`` instead of calling them, as MMSegmentation runs its heads.
-    """
-
-    def __init__(
-        self,
-        counter: FlopCounterMode,
-        module: nn.Module,
-        operator: object | None = None,
-    ) -> None:
-        self._counter = counter
-        self._operator = operator
-        self._flops = 0
-        module.register_forward_pre_hook(lambda *_: self._add(-1))
-        module.register_forward_hook(lambda *_: self._add(1))
-
-    @property
-    def macs(self) -> int:
-        return self._flops // FLOPS_PER_MAC
-
-    def _add(self, sign: int) -> None:
-        by_operator = self._counter.get_flop_counts().get("Global", {})
-        if self._operator is None:
-            self._flops += sign * sum(by_operator.values())
-        else:
-            self._flops += sign * by_operator.get(self._operator, 0)
-
-
-def _sum(meters: Mapping[nn.Module, _Meter]) -> int:
-    return sum(meter.macs for meter in meters.values())
-
-
-def _sum_without(
-    others: Mapping[nn.Module, _Meter], meters: Mapping[nn.Module, _Meter]
-) -> int:
-    """Sum what modules spend, without what other modules inside them do."""
-    inside = {module for outer in meters for module in outer.modules()}
-    return _sum(meters) - _sum({m: meter for m, meter in others.items() if m in inside})

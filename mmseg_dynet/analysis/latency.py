@@ -40,19 +40,11 @@ def time_alternating(
 ) -> dict[str, list[float]]:
     """Time several calls in turns, A B A B ..., so that a drift affects all alike.
 
-    Args:
-        calls: What to time, by name.
-        repeats: Timed rounds.
-        warmup: Rounds before them, not timed: caches fill, kernels are chosen.
+    ``warmup`` rounds, in which caches fill and kernels are chosen, are not timed.
 
     Returns:
         The seconds of each timed call by name, with the work that it starts on a GPU.
-
-    Raises:
-        ValueError: ``repeats`` is less than 1.
     """
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, got {repeats}")
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     synchronize()
     for round_ in range(warmup + repeats):
@@ -122,11 +114,7 @@ def training_call(
     loss is that of the heads for a segmentor of MMSegmentation, and cross-entropy for
     another network.
 
-    Args:
-        model: A network, which is set to train mode.
-        x: Images, (B, C, H, W).
-        num_classes: Labels are 0 .. num_classes - 1.
-        autocast: The low-precision type of mixed-precision training.
+    The network is set to train mode; ``autocast`` is the type of mixed precision.
     """
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9)

@@ -32,8 +32,6 @@ def test_calls_take_turns_and_the_warm_up_is_left_out(clock):
     seconds = time_alternating(calls, repeats=3, warmup=1)
     assert "".join(order) == "abababab"
     assert seconds == {"a": [1, 1, 1], "b": [1, 1, 1]}
-    with pytest.raises(ValueError, match="repeats must be at least 1, got 0"):
-        time_alternating({}, repeats=0)
 
 
 @pytest.mark.parametrize("compiled", (False, True))
