@@ -158,12 +158,8 @@ def is_whole(path: str | Path) -> bool:
 def find_newest(work_dir: str | Path) -> str | None:
     """The checkpoint to resume from: the one saved last that is not damaged.
 
-    Args:
-        work_dir: Folder of ``last_checkpoint`` and of ``iter_N.pth`` or
-            ``epoch_N.pth``. The checkpoint that the former names comes first.
-
-    Returns:
-        Its path or, on remote storage, its address; None if there are no checkpoints.
+    The one that the file ``last_checkpoint`` names comes first, then ``iter_N.pth`` and
+    ``epoch_N.pth``. Returns its path or remote address, or None if there are none.
 
     Raises:
         ValueError: There are checkpoints, but all of them are damaged.

@@ -5,7 +5,6 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from mmseg_dynet.analysis.coefficients import CoefficientRecorder, average
 from mmseg_dynet.deploy.kernel_reuse import KernelReuse, check_whole_frames
@@ -45,8 +44,8 @@ class CoefficientHook(Hook):
     images that it sees itself.
 
     Raises:
-        ValueError: When training or a validation begins: the network is static. At the
-            end of a validation: it had fewer than two images.
+        ValueError: At the start: the network is static. After a validation: it had
+            fewer than two images.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -113,35 +112,21 @@ class KernelReuseHook(Hook):
             default_hooks.kernel_reuse.type=KernelReuseHook \
             default_hooks.kernel_reuse.every=5
 
-    The loader must yield one frame at a time, in the order of the video. Use one
-    process: each of N processes would see every N-th frame only. Kernels are also kept
-    from the end of one video of a data set to the start of the next.
+    The loader must yield one frame at a time, in the order of the video, to one
+    process. Kernels are also kept from the end of a video to the start of the next.
 
     Raises:
-        ValueError: When testing begins: ``every`` is below 1, the test augments, the
-            loader yields several frames at a time, or the segmentor cuts frames into
-            windows.
+        ValueError: When testing begins: ``every`` is below 1, or frames do not come
+            whole and one by one.
     """
 
     def __init__(self, every: int) -> None:
         self.every = every
 
-    def before_val_epoch(self, runner: Runner) -> None:
-        """Start with a key frame."""
-        self._start(runner, runner.val_dataloader)
-
-    def before_test_epoch(self, runner: Runner) -> None:
-        """Start with a key frame."""
-        self._start(runner, runner.test_dataloader)
-
-    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        """Leave the model as it was."""
-        self._reuse.remove()
-
-    after_test_epoch = after_val_epoch
-
-    def _start(self, runner: Runner, frames: DataLoader) -> None:
-        model = unwrapped_model(runner)
+    def _before_epoch(self, runner: Runner, mode: str = "train") -> None:
+        if mode == "train":
+            return
+        model, frames = unwrapped_model(runner), getattr(runner, f"{mode}_dataloader")
         if isinstance(model, BaseTTAModel):
             raise ValueError(
                 "the views of a frame must not share kernels: leave out --tta, or "
@@ -155,6 +140,10 @@ class KernelReuseHook(Hook):
             )
         check_whole_frames(model)
         self._reuse = KernelReuse(model, self.every)
+
+    def _after_epoch(self, runner: Runner, mode: str = "train") -> None:
+        if mode != "train":
+            self._reuse.remove()
 
 
 class FiniteLossHook(Hook):

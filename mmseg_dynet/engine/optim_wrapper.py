@@ -44,10 +44,8 @@ class BFloat16OptimWrapper(OptimWrapper):
     On a device that does not compute in bfloat16, training is in float32, and a warning
     is logged.
 
-    Args:
-        optimizer: As for OptimWrapper.
-        emulate: Use bfloat16 on such a device as well, slowly.
-        **kwargs: Those of OptimWrapper.
+    Arguments are those of OptimWrapper, and ``emulate``, to use bfloat16 on such a
+    device as well, slowly.
     """
 
     def __init__(

@@ -1,5 +1,7 @@
 """One hook that finds mistakes of a set-up before the first step."""
 
+from collections.abc import Iterator
+
 from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel
@@ -8,7 +10,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmseg.models.decode_heads import SideAdapterCLIPHead, STDCHead, VPDDepthHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.losses import CrossEntropyLoss, OhemCrossEntropy
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from .checkpoint import weights_of
@@ -34,6 +36,9 @@ class CheckSetupHook(Hook):
     loops must not use an endless sampler. Resuming needs the optimizer of the
     checkpoint, and warns of settings that the checkpoint overrides.
 
+    Besides, it lets ``load_from`` name a checkpoint of a bare backbone, whose weights
+    get the prefix ``backbone.``: MMEngine would not find them otherwise.
+
     Args:
         strict_weights: False accepts checkpoints that fit in part.
     """
@@ -46,9 +51,7 @@ class CheckSetupHook(Hook):
         model, resumes = _model(runner), runner._resume
         training = isinstance(runner.optim_wrapper, OptimWrapper | OptimWrapperDict)
         weights = weights_of(checkpoint)
-        backbone = shapes_of(getattr(model, "backbone", nn.Identity()).state_dict())
-        if training and backbone and backbone.items() <= shapes_of(weights).items():
-            # A backbone alone, by names that MMEngine would not recognise.
+        if training and _are_of_backbone(weights, model):
             weights = {f"backbone.{name}": weight for name, weight in weights.items()}
             checkpoint["state_dict"] = weights
         checkpoint.setdefault("state_dict", weights)  # where MMEngine looks
@@ -61,16 +64,20 @@ class CheckSetupHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Check the loop, the classes and the pretrained weights."""
         model, loop = _model(runner), runner.train_loop
-        by_epoch = isinstance(loop, EpochBasedTrainLoop)
-        _check_loader(model, loop.dataloader, "train_dataloader", by_epoch)
+        if isinstance(loop, EpochBasedTrainLoop):
+            _check_epochs_end(loop.dataloader, "train_dataloader")
+        _check_classes(model, loop.dataloader, "train_dataloader")
+        _check_losses(model)
         if runner.val_loop is not None:
-            _check_loader(model, runner.val_dataloader, "val_dataloader")
+            _check_epochs_end(runner.val_dataloader, "val_dataloader")
+            _check_classes(model, runner.val_dataloader, "val_dataloader")
         if self.strict_weights:
             check_pretrained(model)
 
     def before_test(self, runner: Runner) -> None:
-        """Check the classes."""
-        _check_loader(_model(runner), runner.test_dataloader, "test_dataloader")
+        """Check the loop and the classes."""
+        _check_epochs_end(runner.test_dataloader, "test_dataloader")
+        _check_classes(_model(runner), runner.test_dataloader, "test_dataloader")
 
 
 def _model(runner: Runner) -> nn.Module:
@@ -78,18 +85,23 @@ def _model(runner: Runner) -> nn.Module:
     return model.module if isinstance(model, BaseTTAModel) else model
 
 
-def _check_loader(
-    model: nn.Module, loader: DataLoader, key: str, ends: bool = True
-) -> None:
-    """Raise a ValueError unless all heads can learn the classes of the data.
+def _are_of_backbone(weights: dict[str, Tensor], model: nn.Module) -> bool:
+    """Whether weights fill the backbone of a model by their names in the backbone."""
+    backbone = shapes_of(getattr(model, "backbone", nn.Identity()).state_dict())
+    return bool(backbone) and backbone.items() <= shapes_of(weights).items()
 
-    ``key`` is the loader's place in the config, and ``ends`` whether an epoch must end.
-    """
-    if ends and isinstance(loader.sampler, InfiniteSampler):
+
+def _check_epochs_end(loader: DataLoader, key: str) -> None:
+    """Raise a ValueError if a loader, ``key`` in the config, yields batches forever."""
+    if isinstance(loader.sampler, InfiniteSampler):
         raise ValueError(
             f"an epoch of {key} never ends, since its sampler is an InfiniteSampler: "
             f"set {key}.sampler.type=DefaultSampler"
         )
+
+
+def _check_classes(model: nn.Module, loader: DataLoader, key: str) -> None:
+    """Raise a ValueError unless all heads predict the classes of the data."""
     dataset, key = loader.dataset, f"{key}.dataset"
     while hasattr(dataset, "dataset") or hasattr(dataset, "datasets"):
         if hasattr(dataset, "dataset"):
@@ -97,31 +109,35 @@ def _check_loader(
         else:
             dataset, key = dataset.datasets[0], f"{key}.datasets.0"
     classes = getattr(dataset, "metainfo", {}).get("classes")
-    for name, head in model.named_modules():
-        if not isinstance(head, BaseDecodeHead) or isinstance(head, OTHER_CLASSES):
-            continue
-        option = f"model.{name}.num_classes"
+    if classes is None:
+        return
+    for name, head in _heads(model):
         # One channel under a sigmoid tells two classes apart, however they are counted.
         numbers = {head.num_classes, 2 if head.num_classes == 1 else 0}
-        if classes is not None and len(classes) not in numbers:
+        if len(classes) not in numbers:
+            option = f"model.{name}.num_classes"
             raise ValueError(
                 f"{option} is {head.num_classes}, but {key} ({type(dataset).__name__}) "
                 f"has {len(classes)} classes: set {option}={len(classes)}, or "
                 f"{key}.metainfo.classes"
             )
-        if not key.startswith("train_"):
-            continue  # no losses are computed
+
+
+def _check_losses(model: nn.Module) -> None:
+    """Raise a ValueError if a head of one output channel has a softmax."""
+    for name, head in _heads(model):
         losses = [m for m in head.modules() if isinstance(m, CROSS_ENTROPY)]
-        for weights in (loss.class_weight for loss in losses):
-            if weights is not None and len(weights) not in (1, head.out_channels):
-                raise ValueError(
-                    f"model.{name}.loss_decode.class_weight has {len(weights)} numbers "
-                    f"for {head.out_channels} classes: set it for these, or to None"
-                )
-        losses = [loss for loss in losses if not getattr(loss, "use_sigmoid", False)]
-        if losses and head.out_channels == 1:
+        softmax = any(not getattr(loss, "use_sigmoid", False) for loss in losses)
+        if softmax and head.out_channels == 1:
             raise ValueError(
                 f"model.{name} has one output channel under softmax, which is always 1 "
-                f"and learns nothing: set {option}=2 (background and the class), with "
-                "loss_decode.use_sigmoid=True if out_channels=1"
+                f"and learns nothing: set model.{name}.num_classes=2 (background and "
+                "the class), with loss_decode.use_sigmoid=True if out_channels=1"
             )
+
+
+def _heads(model: nn.Module) -> Iterator[tuple[str, BaseDecodeHead]]:
+    """The heads that predict the classes of the data, by their names."""
+    for name, head in model.named_modules():
+        if isinstance(head, BaseDecodeHead) and not isinstance(head, OTHER_CLASSES):
+            yield name, head

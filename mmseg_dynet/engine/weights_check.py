@@ -7,10 +7,12 @@ from mmengine.model.weight_init import PretrainedInit
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from mmseg_dynet.models.dynamize import DynamizedConv2d
+from mmseg_dynet.models.dynamize.share import DynamizedConv2d
 from mmseg_dynet.ops import DyConv2d
 
 from .checkpoint import weights_of
+
+Shapes = dict[str, tuple[int, ...]]
 
 
 def check_pretrained(model: nn.Module) -> None:
@@ -36,7 +38,7 @@ def check_pretrained(model: nn.Module) -> None:
             check_weights(module, weights, source, partial=True)
 
 
-def shapes_of(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+def shapes_of(weights: Mapping[str, Tensor]) -> Shapes:
     """Shapes by name, without counters of batches, which MMEngine does not miss."""
     return {
         name: tuple(weight.shape)
@@ -61,24 +63,9 @@ def check_weights(
     Raises:
         ValueError: Weights are missing or have other shapes.
     """
-    given, wanted = shapes_of(weights), shapes_of(module.state_dict())
-    dynamized = {
-        f"{name}.weight": layer.from_static
-        for name, layer in module.named_modules()
-        if isinstance(layer, DynamizedConv2d)
-    }
-    static = [n for n in dynamized if dynamized[n] and len(given.get(n, ())) == 4]
-    for name in static:  # from_static takes kernels, and predicts 1/2
-        wanted[name] = wanted[name][:1] + wanted[name][2:]
-    if static:
-        wanted = {n: s for n, s in wanted.items() if ".predictor." not in f".{n}"}
-    children = [name.split(".")[0] for name in wanted]
-    found = {*children} & {name.split(".")[0] for name in given}
-    required = {*children} - {"auxiliary_head"}
-    if partial and found:
-        required = {children[0], *found}
-        if children[0] != "backbone":
-            required |= {n for n, part in module.named_children() if _is_stage(n, part)}
+    given = shapes_of(weights)
+    wanted = _wanted_shapes(module, given)
+    required = _required_children(module, wanted, given, partial)
     unfit = {
         name: (shape, given.get(name, ()))
         for name, shape in wanted.items()
@@ -87,26 +74,70 @@ def check_weights(
     if partial:
         unfit = _without_classifiers(module, unfit)
     if unfit:
-        remedy = "Use a checkpoint of the same network (stem, width, depth)"
-        is_dynamic = any(isinstance(m, DyConv2d) for m in module.modules())
-        is_static = is_dynamic and given and 5 not in map(len, given.values())
-        if is_static and not any(dynamized.values()):
-            remedy = "It looks like a checkpoint of a static network: " + (
-                'set from_static=True beside type="Dynamized"'
-                if dynamized
-                else "convert it with tools/model_converters/static2dynet.py"
-            )
-        first = next(iter(wanted))
-        nested = [n.removesuffix(first) for n in given if n.endswith(f".{first}")]
-        if nested and first not in given:
-            remedy = f'Its names begin with "{nested[0]}": give init_cfg that prefix'
+        names = ", ".join([*unfit][:5]) + ", ..." * (len(unfit) > 5)
         raise ValueError(
             f"{source} does not fit {type(module).__name__}: {len(unfit)} of "
-            f"{len(wanted)} weights are missing or have other shapes "
-            f"({', '.join([*unfit][:5])}{', ...' if len(unfit) > 5 else ''}). {remedy}"
+            f"{len(wanted)} weights are missing or have other shapes ({names}). "
+            + _remedy(module, wanted, given)
             + ", or set strict_weights=False in CheckSetupHook (custom_hooks) to start "
             "them at random" * partial
         )
+
+
+def _wanted_shapes(module: nn.Module, given: Shapes) -> Shapes:
+    """The shapes that fill a module, of static weights where it takes those given."""
+    wanted = shapes_of(module.state_dict())
+    static = [
+        name
+        for name, layer in _dynamized_layers(module).items()
+        if layer.from_static and len(given.get(name, ())) == 4
+    ]
+    for name in static:  # a kernel (O, C/G, kH, kW) fills a bank (O, K, C/G, kH, kW)
+        wanted[name] = wanted[name][:1] + wanted[name][2:]
+    if static:  # predictors start at 1/2 by themselves
+        wanted = {n: s for n, s in wanted.items() if ".predictor." not in f".{n}"}
+    return wanted
+
+
+def _dynamized_layers(module: nn.Module) -> dict[str, DynamizedConv2d]:
+    """The layers that dynamize() has made, by the names of their weights."""
+    return {
+        f"{name}.weight": layer
+        for name, layer in module.named_modules()
+        if isinstance(layer, DynamizedConv2d)
+    }
+
+
+def _required_children(
+    module: nn.Module, wanted: Shapes, given: Shapes, partial: bool
+) -> set[str]:
+    """The children of a module that must not lack weights."""
+    children = [name.split(".")[0] for name in wanted]
+    found = {*children} & {name.split(".")[0] for name in given}
+    if not partial or not found:
+        return {*children} - {"auxiliary_head"}
+    required = {children[0], *found}
+    if children[0] != "backbone":
+        required |= {n for n, part in module.named_children() if _is_stage(n, part)}
+    return required
+
+
+def _remedy(module: nn.Module, wanted: Shapes, given: Shapes) -> str:
+    """What to do about weights that do not fit, by a likely cause."""
+    first = next(iter(wanted))
+    nested = [n.removesuffix(first) for n in given if n.endswith(f".{first}")]
+    if nested and first not in given:
+        return f'Its names begin with "{nested[0]}": give init_cfg that prefix'
+    is_dynamic = any(isinstance(m, DyConv2d) for m in module.modules())
+    is_static = given and 5 not in map(len, given.values())
+    dynamized = _dynamized_layers(module).values()
+    if is_dynamic and is_static and not any(layer.from_static for layer in dynamized):
+        return "It looks like a checkpoint of a static network: " + (
+            'set from_static=True beside type="Dynamized"'
+            if dynamized
+            else "convert it with tools/model_converters/static2dynet.py"
+        )
+    return "Use a checkpoint of the same network (stem, width, depth)"
 
 
 def _is_stage(name: str, part: nn.Module) -> bool:
