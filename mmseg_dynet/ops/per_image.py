@@ -6,7 +6,8 @@ There are three ways to do so, which agree in value and gradient and differ in s
     loop     one convolution per image
     matmul   one matrix product per image, for ungrouped 1x1 kernels
 
-A layer in training may also fuse feature maps. :func:`fuses_feature_maps` and
+Only feature_fusion, the fourth of :data:`IMPLEMENTATIONS`, needs no kernel per image: a
+layer in training may fuse feature maps instead. :func:`fuses_feature_maps` and
 :func:`choose` decide; :func:`force_implementation` overrides them.
 
 Shape legend: see :mod:`mmseg_dynet.ops.functional`.
@@ -58,7 +59,7 @@ def conv2d_per_image(
         Feature maps, (B, O, H', W').
     """
     check_arguments(x, kernels, bias, groups)
-    convolve = _IMPLEMENTATIONS[choose(x, kernels, groups)]
+    convolve = _CONVOLVE[choose(x, kernels, groups)]
     return convolve(x, kernels, bias, stride, padding, dilation, groups)
 
 
@@ -92,16 +93,10 @@ def choose(x: Tensor, kernels: Tensor, groups: int) -> str:
 def force_implementation(name: str) -> Iterator[None]:
     """Make every dynamic convolution inside the block use one implementation.
 
-    This holds for the whole process, threads included. Where blocks are recomputed in
-    the backward pass (``with_cp``), the backward pass must run inside the block as
-    well.
-
-    Args:
-        name: One of :data:`IMPLEMENTATIONS`. "matmul" applies to ungrouped 1x1 kernels;
-            all others still follow :func:`choose`.
-
-    Raises:
-        ValueError: There is no such implementation.
+    ``name`` is one of :data:`IMPLEMENTATIONS`; "matmul" applies to ungrouped 1x1
+    kernels only, and all others still follow :func:`choose`. The choice holds for the
+    whole process, threads included. Where blocks are recomputed in the backward pass
+    (``with_cp``), that must run inside the ``with`` block as well.
     """
     global _forced
     if name not in IMPLEMENTATIONS:
@@ -254,7 +249,7 @@ def _multiply(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
     return left @ right if bias is None else torch.baddbmm(bias, left, right)
 
 
-_IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = {
+_CONVOLVE: dict[str, Callable[..., Tensor]] = {
     "grouped": _grouped,
     "loop": _loop,
     "matmul": _matmul,

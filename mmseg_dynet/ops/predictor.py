@@ -33,18 +33,16 @@ class CoefficientOptions:
         normaliser: Of K logits z: "sigmoid"; "softmax" of z / temperature, as in
             DY-Conv; "l1", z / (sum of abs(z) + 0.001), which has signs, as in
             KernelWarehouse.
-        temperature: Divides the logits of the softmax and, with "product", those of
-            the sigmoid per channel. It is a buffer, which
+        temperature: For "softmax" only: divides its logits and, with "product", those
+            of the sigmoid per channel. It is a buffer, which
             :class:`mmseg_dynet.engine.TemperatureHook` lowers.
         static_kernel: Whether kernel 0 has coefficient 1, and the other kernels, whose
             coefficients are predicted, start at zero.
         centred: Whether the predictor sees the pooled input minus its running mean,
-            divided by its running standard deviation. These buffers follow the training
-            images when a backward pass reaches the predictor, so no image is
-            normalised by others of its batch, and a checkpoint that predicts anew sees
-            the same statistics. In distributed training they follow the images of their
-            process; the first one's are saved, and used by all if the wrapper has
-            ``broadcast_buffers``.
+            divided by its running standard deviation. Both follow the training images
+            in the backward pass: no image is normalised by others of its batch, and
+            ``with_cp`` recomputes with the same statistics. In distributed training,
+            each process follows its own images, and the first one's buffers are saved.
         momentum: Weight of a batch in the running statistics.
 
     Raises:
