@@ -6,14 +6,11 @@
 from mmseg_dynet.compatibility import has_host
 
 if has_host():
-    from .backbones import (
-        DyMobileNetV2,
-        DyMobileNetV3,
-        DyResNet,
-        DyShuffleNetV2,
-        ShuffleNetV2,
-        StagedBackbone,
-    )
+    from .backbones.base import StagedBackbone
+    from .backbones.dy_mobilenet_v2 import DyMobileNetV2
+    from .backbones.dy_mobilenet_v3 import DyMobileNetV3
+    from .backbones.dy_resnet import DyResNet
+    from .backbones.shufflenet_v2 import DyShuffleNetV2, ShuffleNetV2
     from .blocks import DyConvModule, DynamicBranch, build_branch
 
     __all__ = [

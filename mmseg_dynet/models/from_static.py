@@ -2,26 +2,18 @@
 
 Shape legend: see :mod:`mmseg_dynet.ops.functional`.
 
-A predictor whose last layer is zero sets every coefficient to sigmoid(0) = 1/2,
-whatever the image (or 1 / K by softmax, and so on). These coefficients fuse the bank
+A predictor whose last layer is zero predicts the same coefficient c for any image, 1/2
+by a sigmoid. Let w be a static kernel, r the root mean square of w in its output
+channel, and z standard normal. Then the bank
 
-    w_k = (2 / K) w + d_k,    sum_k d_k = 0
+    w_k = w / (c K) + noise / (c sqrt(K)) * r * (z_k - mean of z)
 
-to sum_k w_k / 2 = w: the dynamic network starts as the static one of the same width
-with kernels w, and its coefficients and kernels are free from there.
-
-The d_k must not be zero. Let G_b be the gradient of the fused kernel of image b. The
-gradient of w_k is sum_b coeff_bk G_b, and that of coeff_bk is the product of G_b and
-w_k. So equal kernels with equal coefficients get equal gradients: they would stay equal
-forever, and K of them would be worth one. Hence, with z standard normal and r the root
-mean square of w in its output channel,
-
-    d_k = noise * (2 / sqrt(K)) * r * (z_k - mean of z)
-
-At noise 1 this is the bank as DyConv2d initialises it, K kernels of 2 / sqrt(K) times
-the static deviation, given that it fuses to w; so the learning rates and weight decay
-of a dynamic network fit. With ``static_kernel``, kernel 0 is w and the others are zero;
-they need no noise, since random predictors give them different gradients.
+fuses to sum_k c w_k = w: the dynamic network starts as the static one, and can then
+diverge from it. At noise 1, kernels differ as much as DyConv2d initialises them, so
+learning rates and weight decay fit. Without noise, equal kernels with equal
+coefficients would get equal gradients and stay equal: K of them would be worth one.
+With ``static_kernel``, kernel 0 is w and the others are zero; random predictors give
+them different gradients.
 """
 
 from collections.abc import Mapping
@@ -33,7 +25,9 @@ from torch import Tensor, nn
 
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
-from .backbones import DyMobileNetV2, DyMobileNetV3, DyResNet
+from .backbones.dy_mobilenet_v2 import DyMobileNetV2
+from .backbones.dy_mobilenet_v3 import DyMobileNetV3
+from .backbones.dy_resnet import DyResNet
 from .blocks import DyBottleneck
 from .validation import check_positive
 
@@ -104,13 +98,10 @@ def to_dynamic(
         weights: By name, in the order of the network. If some have the prefix
             ``backbone.``, they are converted and the others passed on; otherwise all of
             them are the backbone's.
-        num_kernels: K, the fixed kernels per output channel (the paper's g_t).
+        num_kernels: As in :class:`mmseg_dynet.ops.DyConv2d`.
         noise: How far the kernels are apart; 1 is as far as DyConv2d initialises them.
         seed: Of the noise, and of predictors.
-        coefficients: The arguments of :class:`mmseg_dynet.ops.CoefficientOptions`.
-
-    Returns:
-        The weights of the dynamic network of the same width.
+        coefficients: As in :class:`mmseg_dynet.ops.DyConv2d`.
 
     Raises:
         ValueError: The network is unknown, its weights do not fit, or an option is out

@@ -12,13 +12,10 @@ from mmseg.models.backbones import ResNet
 from mmseg.models.decode_heads import FCNHead
 from torch import Tensor, nn
 
-from .backbones import (
-    DyMobileNetV2,
-    DyMobileNetV3,
-    DyResNet,
-    DyShuffleNetV2,
-    ShuffleNetV2,
-)
+from .backbones.dy_mobilenet_v2 import DyMobileNetV2
+from .backbones.dy_mobilenet_v3 import DyMobileNetV3
+from .backbones.dy_resnet import DyResNet
+from .backbones.shufflenet_v2 import DyShuffleNetV2, ShuffleNetV2
 
 STRIDE_8 = dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4), out_indices=(3,))
 

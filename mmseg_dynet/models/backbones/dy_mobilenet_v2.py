@@ -43,18 +43,11 @@ class DyMobileNetV2(StagedBackbone):
         widen_factor: Multiplies the channels of every layer; those of the last
             convolution only above 1.
         strides: Stride of the first block of each stage 0 .. 6, as in MMSegmentation.
-        dilations: Dilation of the first block of each stage 0 .. 6, as there. Output
-            stride 8 takes strides (1, 2, 2, 1, 1, 1, 1), dilations
-            (1, 1, 1, 2, 2, 4, 4).
+        dilations: Dilation of that block. Output stride 8 takes strides
+            (1, 2, 2, 1, 1, 1, 1) and dilations (1, 1, 1, 2, 2, 4, 4).
         out_indices: Stages whose outputs are returned, each in 0 .. 7.
-        norm_cfg: Norm of every convolution.
-        act_cfg: Activation of every convolution that has one.
-        in_channels: Channels of the images.
         coefficients: The arguments of :class:`mmseg_dynet.ops.CoefficientOptions`.
         **kwargs: Those of :class:`StagedBackbone`, such as ``frozen_stages``.
-
-    Raises:
-        ValueError: An option is out of its range.
 
     Example:
         >>> import torch

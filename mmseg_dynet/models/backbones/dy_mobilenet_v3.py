@@ -50,13 +50,8 @@ class DyMobileNetV3(StagedBackbone):
             trained in torchvision's or mmpretrain's MobileNetV3 need False: equal
             padding on all sides. Names of weights do not depend on it.
         out_indices: Stages whose outputs are returned. None means the last.
-        norm_cfg: Norm of every convolution.
-        in_channels: Channels of the images.
         coefficients: The arguments of :class:`mmseg_dynet.ops.CoefficientOptions`.
         **kwargs: Those of :class:`StagedBackbone`, such as ``frozen_stages``.
-
-    Raises:
-        ValueError: An option is out of its range.
 
     Example:
         >>> import torch

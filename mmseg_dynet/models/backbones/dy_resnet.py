@@ -27,15 +27,9 @@ class DyResNet(ResNet):
         num_kernels: K, the fixed kernels per output channel (the paper's g_t);
             the paper's ablation has 1, 2, 4 and 6. Not None: see above for the control.
         base_channels: Width of the first stage; it doubles from stage to stage.
-        num_stages: 1 to 4.
-        out_indices: Stages whose outputs are returned, each in 0 .. num_stages - 1.
-        frozen_stages: -1 freezes nothing; i freezes the stem and stages 1 .. i.
         coefficients: The arguments of :class:`mmseg_dynet.ops.CoefficientOptions`.
         **kwargs: Those of MMSegmentation's ResNet, except ``conv_cfg``, ``dcn`` and
             ``plugins``, which a dynamic block does not support.
-
-    Raises:
-        ValueError: An option is out of its range.
 
     Example:
         >>> import torch

@@ -1,8 +1,13 @@
-"""ShuffleNetV2, which MMSegmentation lacks: the static twin of Dy-shuffle.
+"""ShuffleNetV2, which MMSegmentation lacks, and Dy-shuffle.
 
-Its strided unit is that of its authors, whose projection keeps its input's channels. It
-reproduces the published 146/299/591 M MACs, which the variant with two equal halves,
-torchvision's, does not (145/296/583 M).
+ShuffleNetV2's strided unit is that of its authors, whose projection keeps its input's
+channels. It reproduces the published 146/299/591 M MACs, which the variant with two
+equal halves, torchvision's, does not (145/296/583 M).
+
+Of the readings of DyNet's rule for Dy-shuffle, ours reproduces all of the paper's
+counts, in units of 2^20 and without the classifier: 88.4 MACs in convolutions for width
+1.0 (88 in the paper), 92.4 with kernel fusion and prediction (92), and 171.2 in
+convolutions for width 1.5 (171).
 """
 
 import math
@@ -45,13 +50,11 @@ class ShuffleNetV2(StagedBackbone):
             takes strides (2, 1, 1) and dilations (1, 2, 4), 16 takes (2, 2, 1) and
             (1, 1, 2).
         out_indices: Stages whose outputs are returned, each in 0 .. 3.
-        norm_cfg: Norm of every convolution.
-        act_cfg: Activation of every convolution that has one.
-        in_channels: Channels of the images.
+        split_parts: The right branch of a unit that splits its channels gets
+            1 / split_parts of them.
+        num_kernels: Those of right branches, as in :class:`DyShuffleNetV2`.
+        coefficients: As there.
         **kwargs: Those of :class:`StagedBackbone`, such as ``frozen_stages``.
-
-    Raises:
-        ValueError: An option is out of its range.
 
     Example:
         >>> import torch
@@ -68,10 +71,6 @@ class ShuffleNetV2(StagedBackbone):
         2.0: (244, 488, 976, 2048),
     }
     num_units = (4, 8, 4)
-    # The right branch gets 1 / split_parts of the channels.
-    split_parts = 2
-    # Arguments of its units.
-    dynamic: dict = dict(num_kernels=None)  # noqa: RUF012  DyShuffleNetV2 sets it
 
     def __init__(
         self,
@@ -82,13 +81,16 @@ class ShuffleNetV2(StagedBackbone):
         norm_cfg: dict = BATCH_NORM,
         act_cfg: dict = RELU,
         in_channels: int = 3,
+        split_parts: int = 2,
+        num_kernels: int | None = None,
+        coefficients: dict | None = None,
         **kwargs,
     ) -> None:
         check_choice("widen_factor", widen_factor, self.arch_settings)
         check_per_stage(len(self.num_units), strides=strides, dilations=dilations)
         check_positive(in_channels=in_channels)
         static = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
-        shared = static | self.dynamic
+        shared = static | dict(num_kernels=num_kernels, coefficients=coefficients)
 
         channels, in_dilation = 24, 1
         stem = Sequential(
@@ -103,10 +105,10 @@ class ShuffleNetV2(StagedBackbone):
             projection = ProjectionUnit(
                 channels, out_channels, stride=stride, dilation=in_dilation, **shared
             )
-            right_channels = out_channels // self.split_parts
+            right_channels = out_channels // split_parts
             # With half of the channels and twice as many per group, the spatial
             # convolution costs the same. 29 and 61 channels are prime: no groups of 2.
-            group_channels = math.gcd(right_channels, self.split_parts // 2)
+            group_channels = math.gcd(right_channels, split_parts // 2)
             spatial = dict(dilation=dilation, groups=right_channels // group_channels)
             units = [
                 ShuffleUnit(out_channels, right_channels, **spatial, **shared)
@@ -117,3 +119,39 @@ class ShuffleNetV2(StagedBackbone):
         stages.append(Sequential(ConvModule(channels, last_channels, 1, **static)))
 
         super().__init__(stem, stages, out_indices, **kwargs)
+
+
+class DyShuffleNetV2(ShuffleNetV2):
+    """ShuffleNetV2 with dynamic convolutions (DyNet, section 3.2).
+
+    A stride-1 unit splits its channels 3:1 instead of 1:1. The convolutions of the
+    right branch are dynamic and served by one linear predictor, from the branch's
+    input. The spatial one has groups of two channels, so it costs as much as the
+    depthwise one of the static network. A right branch of 29 channels (stage 0 of width
+    1.0) or 61 (of 2.0), which are primes, stays depthwise. The right branch of a
+    stage's first unit, which does not split, is dynamic too and keeps its widths. All
+    else is static. Channels and strides of the stages are ShuffleNetV2's.
+
+    Args:
+        widen_factor: As in :class:`ShuffleNetV2`.
+        num_kernels: K, the fixed kernels per output channel (the paper's g_t). None
+            builds the static control of the same width, Fix-shuffle.
+        coefficients: The arguments of :class:`mmseg_dynet.ops.CoefficientOptions`.
+        **kwargs: Those of :class:`ShuffleNetV2`.
+
+    Example:
+        >>> import torch
+        >>> backbone = DyShuffleNetV2(strides=(2, 1, 1), dilations=(1, 2, 4))
+        >>> [tuple(out.shape) for out in backbone(torch.rand(1, 3, 64, 64))]
+        [(1, 116, 8, 8), (1, 232, 8, 8), (1, 464, 8, 8)]
+    """
+
+    def __init__(
+        self,
+        widen_factor: float = 1.0,
+        num_kernels: int | None = 6,
+        coefficients: dict | None = None,
+        **kwargs,
+    ) -> None:
+        dynamic = dict(num_kernels=num_kernels, coefficients=coefficients)
+        super().__init__(widen_factor, split_parts=4, **dynamic, **kwargs)

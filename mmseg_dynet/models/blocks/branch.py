@@ -18,11 +18,8 @@ class DyConvModule(ConvModule):
     Parameters have the same names as in the static module; the kernels are a bank
     (O, K, C/G, kH, kW).
 
-    Args:
-        *args: Those of :class:`mmcv.cnn.ConvModule`.
-        num_kernels: K, the fixed kernels per output channel (the paper's g_t).
-        coefficients: As in :class:`DyConv2d`.
-        **kwargs: Those of :class:`mmcv.cnn.ConvModule`, except ``conv_cfg``.
+    Arguments are those of :class:`mmcv.cnn.ConvModule`, except ``conv_cfg``, and
+    ``num_kernels`` and ``coefficients`` of :class:`DyConv2d`.
     """
 
     def __init__(

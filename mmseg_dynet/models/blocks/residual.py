@@ -18,13 +18,8 @@ class _DynamicBlock:
     elsewhere and stays static. The predictor has a hidden layer, a quarter as wide as
     the block's input.
 
-    Args:
-        inplanes: Input channels.
-        planes: Width of the block; its output has ``planes * expansion`` channels.
-        num_kernels: K, the fixed kernels per output channel (the paper's g_t).
-        coefficients: As in :class:`DyConv2d`.
-        conv_cfg: Ignored; the host has built the shortcut from it.
-        **kwargs: Those of the host's block.
+    Arguments are those of the host's block, and ``num_kernels`` and ``coefficients`` of
+    :class:`DyConv2d`. ``conv_cfg`` is ignored: the host has built the shortcut from it.
     """
 
     def __init__(

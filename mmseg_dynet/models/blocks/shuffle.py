@@ -58,9 +58,8 @@ class ProjectionUnit(nn.Module):
             channels and contributes the other O - C.
         stride: Stride of the spatial convolutions.
         dilation: Dilation of the spatial convolutions.
-        num_kernels: Those of the right branch, as in :func:`build_branch`. The left
-            branch is static.
-        **shared: ``norm_cfg``, ``act_cfg`` and ``coefficients`` of the convolutions.
+        num_kernels: Those of the right branch; the left branch is static.
+        **shared: As in :class:`ShuffleUnit`.
     """
 
     def __init__(

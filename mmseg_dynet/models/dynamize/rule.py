@@ -45,6 +45,68 @@ class Trace:
     macs: int = 0
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which convolutions of a network become dynamic, by their names.
+
+    Attributes:
+        dynamic: All that become dynamic.
+        blocks: Those of each block, in the order they run.
+        alone: Those that predict from their own input.
+        static: Why each other convolution stays static.
+        input_shape: Of the input that the network was run on, (B, C, H, W).
+        macs: Multiply-accumulates of this run.
+    """
+
+    dynamic: list[str]
+    blocks: dict[str, list[str]]
+    alone: list[str]
+    static: dict[str, str]
+    input_shape: tuple[int, ...]
+    macs: int
+
+
+def choose(
+    model: nn.Module,
+    include: Patterns,
+    exclude: Patterns,
+    blocks: Patterns,
+    input_shape: Sequence[int] | None,
+) -> Choice:
+    """Choose what becomes dynamic; the network is left as it is.
+
+    Arguments and errors are those of :func:`mmseg_dynet.dynamize`.
+    """
+    check_patterns(model, include=include, exclude=exclude, blocks=blocks)
+    all_convs = convolutions(model)
+    if not all_convs:
+        raise ValueError(f"{type(model).__name__} has no 2-D convolution")
+    channels = next(iter(all_convs.values())).in_channels
+    try:
+        input_shape = tuple(input_shape or (1, channels, 512, 1024))
+        seen = run_once(model, input_shape)
+    except ValueError:
+        if input_shape != (1, channels, 512, 1024):
+            raise
+        input_shape = (1, channels, 224, 224)
+        seen = run_once(model, input_shape)
+    rows = find_blocks(model, seen, blocks)
+    reasons = reasons_to_stay(model, seen, rows, include, exclude)
+    dynamic = [name for name, reason in reasons.items() if reason is None]
+    static = {name: reason for name, reason in reasons.items() if reason is not None}
+    if not dynamic and not any(isinstance(c, DyConv2d) for c in all_convs.values()):
+        why = "; ".join(f"{name} {reason}" for name, reason in static.items())
+        raise ValueError(
+            f"no convolution of {type(model).__name__} would become dynamic: {why}. "
+            "Name some by include=..., or modules that run a row by blocks=..."
+        )
+    rows = {block: [n for n in row if n in dynamic] for block, row in rows.items()}
+    rows = {block: row for block, row in rows.items() if row}
+    in_a_row = {name for row in rows.values() for name in row}
+    alone = [name for name in dynamic if name not in in_a_row]
+    return Choice(dynamic, rows, alone, static, input_shape, seen.macs)
+
+
 class _Marks(TorchFunctionMode):
     """Mark each tensor with the convolutions that it was computed from."""
 
