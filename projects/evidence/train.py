@@ -21,9 +21,10 @@ from mmseg_dynet.files import write_json
 
 FOLDER = Path(__file__).parent
 DATASETS = {"labelmefacade": "labelmefacade-192x256", "camvid": "camvid-240x320"}
-# Of dynamic ResNet-18, one line of config each.
+# Of dynamic ResNet-18, one option each.
 VARIANTS = (
-    "one-kernel", "centred", "softmax", "per-kernel", "static-kernel", "predictor-lr"
+    "constant", "one-kernel", "centred", "softmax", "per-kernel", "static-kernel",
+    "predictor-lr",
 )  # fmt: skip
 ARMS = {  # network -> arm -> how the names of its configs begin
     "resnet18": {

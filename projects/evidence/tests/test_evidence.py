@@ -2,11 +2,13 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from analyze import interval, over_collections, pooled_interval, read
+from constant import ConstantCoefficientsHook
 from diagnose import fixed
 from evaluation import mean_iou
 from mmengine.config import Config
@@ -68,6 +70,9 @@ def test_arms_differ_in_their_network_and_learning_rate_alone(network, dataset):
         cfg["optim_wrapper"]["optimizer"].pop("lr")
         cfg["optim_wrapper"].pop("paramwise_cfg", None)  # of the arm predictor-lr
         cfg["default_hooks"].pop("temperature", None)  # of the arm softmax
+        cfg.pop("custom_imports")  # the arm constant has a hook of its own
+        hook = dict(type="ConstantCoefficientsHook")
+        cfg["custom_hooks"] = [h for h in cfg["custom_hooks"] if h != hook]
         loss = model["decode_head"]["loss_decode"]
         recipes.append((cfg, loss, model["data_preprocessor"]))
     assert len(recipes) >= 3
@@ -96,6 +101,21 @@ class Network(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         first, second = self[1]
         return second(first(self[0](x)).relu())
+
+
+def test_constant_coefficients_learn_but_ignore_the_image():
+    torch.manual_seed(0)
+    model = dynamize(Network(), include="1", input_shape=(1, 3, 8, 8))
+    ConstantCoefficientsHook().before_train(SimpleNamespace(model=model))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.05)
+    for _ in range(3):
+        model(torch.randn(2, 3, 8, 8)).square().sum().backward()
+        optimizer.step()
+    with torch.no_grad(), CoefficientRecorder(model) as recorder:
+        model(torch.randn(5, 3, 8, 8))
+    summaries = recorder.summarize().values()
+    assert all(s.between_image_std < 1e-6 for s in summaries)  # rounding
+    assert all(not 0.4 < s.mean < 0.6 for s in summaries)  # they began at 0.5
 
 
 def test_fixed_coefficients_make_a_static_network():
