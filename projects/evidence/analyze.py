@@ -256,8 +256,16 @@ def results_page() -> str:
 
 def tuning_tables() -> str:
     """The tables of PROTOCOL.md."""
+    whole, results = read(RESULTS / "rates", "lr"), read(RESULTS)
+    for key, arms in whole.items():
+        for arm, tried in arms.items():
+            chosen = results[key][arm][0]
+            tried[chosen["lr"]] = chosen
     parts = []
-    for folder, runs in {"sweep": "500 iterations", "rates": "whole runs"}.items():
-        for key, arms in sorted(read(RESULTS / folder, "lr").items()):
-            parts += ["{} on {}, {}:\n".format(*key, runs), sweep_table(arms)]
+    for title, tuned in {
+        "500 iterations": read(RESULTS / "sweep", "lr"),
+        "whole runs": whole,
+    }.items():
+        for key, arms in sorted(tuned.items()):
+            parts += ["{} on {}, {}:\n".format(*key, title), sweep_table(arms)]
     return "\n".join(parts)
