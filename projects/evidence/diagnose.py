@@ -3,8 +3,9 @@
 Takes each run of train.py that has a result and a checkpoint, and tests its network on
 whole validation images, by collection. The coefficients of a dynamic network are then
 fixed at their mean over the training images, which makes it static, and it is tested
-again: as it is, and with its batch norms fitted to the fixed coefficients. Start it in
-the root of the repository; results/diagnosis/ gets a file per run.
+again: as it is, and with its batch norms fitted to the fixed coefficients; at last with
+batch norms fitted likewise, and coefficients as predicted. Start it in the root of the
+repository; results/diagnosis/ gets a file per run.
 """
 
 import json
@@ -18,13 +19,13 @@ from pathlib import Path
 import torch
 from evaluation import images_of, mean_iou, test
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.runner import Runner, set_random_seed
 from rich.progress import track
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader
 from torch.utils.hooks import RemovableHandle
-from train import FOLDER, runs_with_checkpoints
+from train import FOLDER, describe_commit, runs_with_checkpoints
 
 from mmseg_dynet.analysis.coefficients import CoefficientRecorder, average
 from mmseg_dynet.analysis.machine import provenance
@@ -65,7 +66,7 @@ def fixed(model: nn.Module, coefficients: Mapping[str, Tensor]) -> Iterator[None
 
 def fit_norms(cfg: Config, model: nn.Module) -> None:
     """Set the running statistics of batch norms to their means over training crops."""
-    torch.manual_seed(0)
+    set_random_seed(0)  # of crops
     crops = Runner.build_dataloader(cfg.train_dataloader, seed=0)
     batches = track(islice(crops, NORM_BATCHES), "norms", NORM_BATCHES)
     update_bn((model.data_preprocessor(b, True)["inputs"] for b in batches), model)
@@ -80,10 +81,13 @@ def diagnose_coefficients(cfg: Config, model: nn.Module, val: DataLoader) -> dic
     with fixed(model, train_recorder.means()):
         fixed_miou = mean_iou(test(cfg, model, val).values())
         fit_norms(cfg, model)
-        fitted_miou = mean_iou(test(cfg, model, val).values())
+        fixed_fitted_miou = mean_iou(test(cfg, model, val).values())
+    fit_norms(cfg, model)
+    fitted_miou = mean_iou(test(cfg, model, val).values())
     summary = average(recorder.summarize())
     return {
         "fixed_mIoU": fixed_miou,
+        "fixed_fitted_mIoU": fixed_fitted_miou,
         "fitted_mIoU": fitted_miou,
         "between_image_std": round(summary["between_image_std"], 4),
         "between_image_share": round(summary["between_image_share"], 4),
@@ -117,7 +121,8 @@ def main() -> None:
     for run, checkpoint in runs_with_checkpoints(args.work_dirs):
         result = FOLDER / "results/diagnosis" / f"{checkpoint.parent.name}.json"
         if not result.exists():
-            outcome = diagnose(run, checkpoint) | provenance()
+            origin = {"commit": describe_commit()} | provenance()
+            outcome = diagnose(run, checkpoint) | origin
             with replacing(result) as partial:  # compact, for its many areas
                 partial.write_text(json.dumps(outcome) + "\n", "utf-8")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from evaluation import images_of, mean_iou, test
 from mmengine.config import Config
-from train import FOLDER, runs_with_checkpoints
+from train import FOLDER, describe_commit, runs_with_checkpoints
 
 from mmseg_dynet.analysis.machine import provenance
 from mmseg_dynet.apis import build_model, load_config
@@ -65,10 +65,11 @@ def main() -> None:
     missing = PLANNED - {(run["arm"], run["seed"]) for run, _ in runs}
     if args.split == "test" and missing:
         sys.exit(f"without result or checkpoint (arm, seed): {sorted(missing)}")
+    origin = {"commit": describe_commit()} | provenance()
     for run, checkpoint in runs:
         result = FOLDER / "results" / args.split / f"{checkpoint.parent.name}.json"
         if not result.exists():
-            write_json(result, judge(run, checkpoint, args.split) | provenance())
+            write_json(result, judge(run, checkpoint, args.split) | origin)
 
 
 if __name__ == "__main__":
