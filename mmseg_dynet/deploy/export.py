@@ -73,7 +73,7 @@ def export(
     Args:
         model: A segmentor of MMSegmentation, or another network. It is left as it is.
         shape: (C, H, W) of the images.
-        path: The file to write: ``.onnx`` (less than 2 GB), ``.xml`` or ``.pt2``.
+        path: The file to write: ``.onnx`` or ``.xml`` (less than 2 GB), or ``.pt2``.
         dynamic_shape: Whether B, H and W may vary: ``shape`` is then an example.
             Otherwise the file takes one image of this shape.
         metadata: Values to store as JSON: in ``metadata_props`` of ONNX, ``rt_info`` of
@@ -84,28 +84,29 @@ def export(
             this shape.
     """
     _check_ending(path)
+    if path.suffix == ".xml":
+        import openvino  # of the "openvino" extra; missing before the work, not after
+
     texts = {name: json.dumps(value) for name, value in (metadata or {}).items()}
     fuse = _fuse_by_chain if path.suffix == ".xml" else None
     program = _trace(model, shape, dynamic_shape, fuse)
-    with replacing(path) as partial:
-        if path.suffix == ".pt2":
-            _spell_out_sums(program.graph_module)
+    if path.suffix == ".pt2":
+        _spell_out_sums(program.graph_module)
+        with replacing(path) as partial:
             torch.export.save(program, partial, extra_files=texts)
-            return
-        onnx_program = _to_onnx(program, dynamic_shape)
-        if path.suffix == ".onnx":
-            onnx_program.model.metadata_props.update(texts)
+        return
+    onnx_program = _to_onnx(program, dynamic_shape)
+    if path.suffix == ".onnx":
+        onnx_program.model.metadata_props.update(texts)
+        with replacing(path) as partial:
             onnx_program.save(partial)
-            return
-        import openvino  # of the "openvino" extra
-
-        onnx_model = onnx_program.model_proto.SerializeToString()
-        network = openvino.Core().read_model(onnx_model)
-        for name, text in texts.items():
-            network.set_rt_info(text, name)
-        # The file of the weights is named like the other.
-        with replacing(path.with_suffix(".bin")):
-            openvino.save_model(network, partial, compress_to_fp16=False)
+        return
+    network = openvino.Core().read_model(onnx_program.model_proto.SerializeToString())
+    for name, text in texts.items():
+        network.set_rt_info(text, name)
+    # The file of the weights is named like the other.
+    with replacing(path.with_suffix(".bin")), replacing(path) as partial:
+        openvino.save_model(network, partial, compress_to_fp16=False)
 
 
 def run_exported(path: Path, images: Tensor) -> Tensor:

@@ -24,7 +24,8 @@ class KernelReuse(AbstractContextManager):
     :meth:`remove` or the end of the ``with`` block, dynamic layers run another
     ``fuse``, and predictors another ``forward``; modules and names of weights stay. If
     a key frame raises, the next frame is a key frame. A layer that runs several times
-    per frame, as all do in slide inference, keeps its last kernels.
+    per frame, as all do in slide inference, keeps its last kernels. Feature fusion,
+    which only ``force_implementation`` chooses here, is not kept.
 
     Fold, move and compile the network before: kept kernels do not follow changes, and
     ``KernelReuse(torch.compile(model), every)`` counts frames outside the two graphs.

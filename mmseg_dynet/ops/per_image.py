@@ -6,8 +6,8 @@ There are three ways to do so, which agree in value and gradient and differ in s
     loop     one convolution per image
     matmul   one matrix product per image, for ungrouped 1x1 kernels
 
-Only feature_fusion, the fourth of :data:`IMPLEMENTATIONS`, needs no kernel per image: a
-layer in training may fuse feature maps instead. :func:`fuses_feature_maps` and
+The fourth of :data:`IMPLEMENTATIONS`, feature_fusion, fuses feature maps instead of
+kernels; only layers in training use it by default. :func:`fuses_feature_maps` and
 :func:`choose` decide; :func:`force_implementation` overrides them.
 
 Shape legend: see :mod:`mmseg_dynet.ops.functional`.

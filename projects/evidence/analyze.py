@@ -12,6 +12,7 @@ from scipy.stats import t
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
+AFTERWARDS = (RESULTS / "diagnosis", RESULTS / "test")
 Arms = dict[str, dict[float, dict]]  # arm -> seed or learning rate -> result
 Interval = tuple[float, float]  # centre and half-width
 
@@ -55,11 +56,16 @@ def over_collections(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float
 def read(folder: Path, key: str = "seed") -> dict[tuple[str, str], Arms]:
     """Results by network and data set, then by arm, then by ``key``.
 
+    Of what was measured on the network of a run afterwards, only that of runs which
+    count, those with a result.
+
     Raises:
         ValueError: Two files hold the same run, say at two learning rates.
     """
     results = defaultdict(lambda: defaultdict(dict))
     for path in sorted(folder.glob("*_seed*.json")):
+        if folder in AFTERWARDS and not (RESULTS / path.name).exists():
+            continue
         run = json.loads(path.read_text("utf-8"))
         runs = results[run["network"], run["dataset"]][run["arm"]]
         if run[key] in runs:
@@ -74,6 +80,8 @@ def read_costs() -> dict[tuple[str, str], dict[str, dict]]:
     for cost in json.loads((RESULTS / "cost.json").read_text("utf-8"))["costs"]:
         for network in (cost["network"], f"{cost['network']}-pretrained"):
             costs[network, cost["dataset"]][cost["arm"]] = cost
+    for arms in costs.values():
+        arms["constant"] = arms["control"]  # once its kernels are fused
     return costs
 
 
@@ -154,7 +162,7 @@ def classes_table(arms: Arms) -> str:
 def coefficients_table(arms: Arms) -> str:
     """How far coefficients move, and the mIoU that it costs to fix them."""
     head = ["arm", "seeds", "SD between images", "% of the total SD"]
-    head += ["fixed", "95 %", "fixed, norms fitted", "fixed minus control", "95 %"]
+    head += ["fixed", "95 %", "norms fitted", "both", "fixed minus control", "95 %"]
     rows = [head]
     for arm, runs in arms.items():
         runs = {seed: run for seed, run in runs.items() if "fixed_mIoU" in run}
@@ -164,16 +172,16 @@ def coefficients_table(arms: Arms) -> str:
             mean(run[f"between_image_{key}"] for run in runs.values())
             for key in ("std", "share")
         )
-        fixed, fitted = (
-            interval([run[key] - run["mIoU"] for run in runs.values()])
-            for key in ("fixed_mIoU", "fitted_mIoU")
+        fixed, fitted, both = (
+            show(interval([run[key] - run["mIoU"] for run in runs.values()]))
+            for key in ("fixed_mIoU", "fitted_mIoU", "fixed_fitted_mIoU")
         )
         control = arms.get("control", {})
         seeds = common_seeds(runs, control)
         pairs = [runs[s]["fixed_mIoU"] - control[s]["mIoU"] for s in seeds]
         below = show(interval(pairs)) if pairs else ["", ""]
         row = [arm, f"{len(runs)}", f"{deviation:.3f}", f"{100 * share:.0f}"]
-        rows.append([*row, *show(fixed), show(fitted)[0], *below])
+        rows.append([*row, *fixed, fitted[0], both[0], *below])
     return table(rows)
 
 
@@ -259,8 +267,8 @@ def tuning_tables() -> str:
     whole, results = read(RESULTS / "rates", "lr"), read(RESULTS)
     for key, arms in whole.items():
         for arm, tried in arms.items():
-            chosen = results[key][arm][0]
-            tried[chosen["lr"]] = chosen
+            if chosen := results[key][arm].get(0):
+                tried[chosen["lr"]] = chosen
     parts = []
     for title, tuned in {
         "500 iterations": read(RESULTS / "sweep", "lr"),

@@ -29,7 +29,7 @@ def main() -> None:
         calls, macs = {}, {}
         for arm in ARMS[network]:
             path = config_path(network, dataset, arm)
-            if path.exists():
+            if path.exists() and arm != "constant":  # which becomes control
                 model = build_model(load_config(path))
                 macs[arm] = count_complexity(model, image.shape).macs
                 calls[arm] = inference_call(optimize_for_inference(model), image)

@@ -51,7 +51,8 @@ class ShuffleNetV2(StagedBackbone):
             (1, 1, 2).
         out_indices: Stages whose outputs are returned, each in 0 .. 3.
         split_parts: The right branch of a unit that splits its channels gets
-            1 / split_parts of them.
+            1 / split_parts of them: half, or a quarter with spatial convolutions of two
+            channels per group.
         num_kernels: Those of right branches, as in :class:`DyShuffleNetV2`.
         coefficients: As there.
         **kwargs: Those of :class:`StagedBackbone`, such as ``frozen_stages``.
@@ -87,6 +88,7 @@ class ShuffleNetV2(StagedBackbone):
         **kwargs,
     ) -> None:
         check_choice("widen_factor", widen_factor, self.arch_settings)
+        check_choice("split_parts", split_parts, (2, 4))
         check_per_stage(len(self.num_units), strides=strides, dilations=dilations)
         check_positive(in_channels=in_channels)
         static = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)

@@ -1,4 +1,4 @@
-"""Replace the convolutions of a network by dynamic ones, and those by static ones.
+"""Make the convolutions of a network dynamic, and dynamic ones static again.
 
 Shape legend: see :mod:`mmseg_dynet.ops.functional`.
 """
