@@ -12,12 +12,12 @@ import json
 from argparse import ArgumentParser
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 
 import torch
-from evaluation import images_of, mean_iou, test
+from evaluation import collection_of, images_of, mean_iou, test
 from mmengine.config import Config
 from mmengine.runner import Runner, set_random_seed
 from rich.progress import track
@@ -27,19 +27,16 @@ from torch.utils.data import DataLoader
 from torch.utils.hooks import RemovableHandle
 from train import FOLDER, describe_commit, runs_with_checkpoints
 
-from mmseg_dynet.analysis.coefficients import CoefficientRecorder, average
+from mmseg_dynet.analysis.coefficients import (
+    CoefficientRecorder,
+    average,
+    dynamic_layers,
+)
 from mmseg_dynet.analysis.machine import provenance
 from mmseg_dynet.apis import build_model, load_config
 from mmseg_dynet.files import replacing
 
-STATIC = ("control", "narrowed", "twin")
 NORM_BATCHES = 200  # of training crops, to fit batch norms
-
-
-def collection_of(path: str) -> str:
-    """The photographs that were taken together; of CamVid, the drive."""
-    name = Path(path).stem
-    return name.partition("__" if "__" in name else "_")[0]
 
 
 @contextmanager
@@ -72,10 +69,8 @@ def fit_norms(cfg: Config, model: nn.Module) -> None:
     update_bn((model.data_preprocessor(b, True)["inputs"] for b in batches), model)
 
 
-def diagnose_coefficients(cfg: Config, model: nn.Module, val: DataLoader) -> dict:
-    """How far coefficients move between images, and the mIoU without that."""
-    with CoefficientRecorder(model) as recorder:
-        test(cfg, model, val)
+def test_without_prediction(cfg: Config, model: nn.Module, val: DataLoader) -> dict:
+    """The mIoU with fixed coefficients, and with fitted batch norms."""
     with CoefficientRecorder(model) as train_recorder:
         test(cfg, model, images_of(cfg, cfg.train_dataloader.dataset))
     with fixed(model, train_recorder.means()):
@@ -84,13 +79,10 @@ def diagnose_coefficients(cfg: Config, model: nn.Module, val: DataLoader) -> dic
         fixed_fitted_miou = mean_iou(test(cfg, model, val).values())
     fit_norms(cfg, model)
     fitted_miou = mean_iou(test(cfg, model, val).values())
-    summary = average(recorder.summarize())
     return {
         "fixed_mIoU": fixed_miou,
         "fixed_fitted_mIoU": fixed_fitted_miou,
         "fitted_mIoU": fitted_miou,
-        "between_image_std": round(summary["between_image_std"], 4),
-        "between_image_share": round(summary["between_image_share"], 4),
     }
 
 
@@ -100,14 +92,19 @@ def diagnose(run: dict, checkpoint: Path) -> dict:
     cfg = load_config(FOLDER / "configs" / run["config"])
     model = build_model(cfg, str(checkpoint))
     val = images_of(cfg, cfg.val_dataloader.dataset)
-    areas = test(cfg, model, val)
+    is_dynamic = bool(dynamic_layers(model))
+    with CoefficientRecorder(model) if is_dynamic else nullcontext() as recorder:
+        areas = test(cfg, model, val)
     collections = defaultdict(int)
     for path, area in areas.items():
         collections[collection_of(path)] += area
     outcome = {key: run[key] for key in ("arm", "network", "dataset", "seed")}
     outcome["mIoU"] = mean_iou(areas.values())
-    if run["arm"] not in STATIC:
-        outcome |= diagnose_coefficients(cfg, model, val)
+    if is_dynamic:
+        outcome |= test_without_prediction(cfg, model, val)
+        summary = average(recorder.summarize())
+        for key in ("between_image_std", "between_image_share"):
+            outcome[key] = round(summary[key], 4)
     outcome["areas"] = {name: a.tolist() for name, a in sorted(collections.items())}
     return outcome
 

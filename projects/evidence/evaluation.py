@@ -1,6 +1,7 @@
 """Test a network on images one by one, in this process."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 from mmengine.config import Config
@@ -33,6 +34,12 @@ def test(cfg: Config, model: nn.Module, images: DataLoader) -> dict[str, Tensor]
         intersections, unions, _, labels = metric.results.pop()
         areas[sample.img_path] = torch.stack([intersections, unions, labels]).long()
     return areas
+
+
+def collection_of(path: str) -> str:
+    """The photographs that were taken together; of CamVid, the drive."""
+    name = Path(path).stem
+    return name.partition("__" if "__" in name else "_")[0]
 
 
 def mean_iou(areas: Iterable[Tensor]) -> float:

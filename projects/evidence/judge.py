@@ -13,7 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
-from evaluation import images_of, mean_iou, test
+from evaluation import collection_of, images_of, mean_iou, test
 from mmengine.config import Config
 from train import FOLDER, describe_commit, runs_with_checkpoints
 
@@ -32,7 +32,7 @@ def by_drive(cfg: Config, checkpoint: Path, split: str) -> dict[str, float]:
     drives = defaultdict(list)
     for path, areas in test(cfg, model, images).items():
         drives["all"].append(areas)
-        drives[Path(path).name.partition("_")[0]].append(areas)
+        drives[collection_of(path)].append(areas)
     return {drive: mean_iou(areas) for drive, areas in drives.items()}
 
 
