@@ -90,6 +90,14 @@ def common_seeds(first: dict, second: dict) -> list[int]:
     return sorted(first.keys() & second.keys())
 
 
+def without_seed(arms: Arms, seed: int) -> Arms:
+    """The arms less the runs from one seed."""
+    return {
+        arm: {s: run for s, run in runs.items() if s != seed}
+        for arm, runs in arms.items()
+    }
+
+
 def differences(arms: Arms, arm: str, key: str = "mIoU") -> list[float]:
     """The dynamic network less an arm, of each seed that both have."""
     ours, theirs = arms.get("dynamic", {}), arms[arm]
@@ -246,11 +254,14 @@ def results_page() -> str:
     """The tables of README.md."""
     results, costs = read(RESULTS), read_costs()
     diagnosis, judge = read(RESULTS / "diagnosis"), read(RESULTS / "test")
+    tuned = read(RESULTS / "rates", "lr")  # by seed 0
     parts = ["### Overall\n", overall_table(results)]
     for key, arms in sorted(results.items()):
         parts.append("### {} on {}\n".format(*key))
         parts += [arms_table(arms, costs[key]), differences_table(arms)]
+        others = without_seed(arms, 0) if key in tuned else {}
         for title, content in {
+            "Without seed 0, which chose the learning rates": differences_table(others),
             "By class": classes_table(arms),
             "Other photographs": collections_table(diagnosis[key]),
             "Coefficients": coefficients_table(diagnosis[key]),
@@ -268,6 +279,8 @@ def tuning_tables() -> str:
     for key, arms in whole.items():
         for arm, tried in arms.items():
             if chosen := results[key][arm].get(0):
+                if chosen["lr"] in tried:
+                    raise ValueError(f"{key}, {arm}: rates/ has the rate of results/")
                 tried[chosen["lr"]] = chosen
     parts = []
     for title, tuned in {

@@ -4,4 +4,4 @@ _base_ = "./ddrnet_23-slim_1xb4_camvid-240x320.py"
 model = dict(
     backbone=dict(_delete_=True, type="Dynamized", module={{_base_.model.backbone}})
 )
-optim_wrapper = dict(optimizer=dict(lr=0.002))  # the best of three
+optim_wrapper = dict(optimizer=dict(lr=0.008))  # the best of three
