@@ -28,4 +28,5 @@ class SeedIterationHook(Hook):
         self._seed(runner, batch_idx + 1)
 
     def _seed(self, runner: Runner, iteration: int) -> None:
-        set_random_seed(runner.seed * runner.max_iters + iteration)
+        seed = runner.seed * runner.max_iters + iteration
+        set_random_seed(seed % 2**32)  # NumPy takes no larger one
