@@ -111,7 +111,7 @@ def render():
             ]
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
-    return "\n".join([*lines, f"CPU: {machine}."])
+    return "\n".join([*lines, f"CPU times by `benchmarks/run.sh`: {machine}."])
 
 
 def headline():
@@ -132,4 +132,4 @@ def headline():
             accuracy.get(path.stem, "not trained here"),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", f"Measured on: {machine}."])
+    return "\n".join([*lines, "", f"Times by `benchmarks/run.sh`: {machine}."])

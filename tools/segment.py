@@ -40,7 +40,8 @@ def parse_args():
         "--keep-kernels",
         type=at_least(1),
         metavar="N",
-        help="fuse kernels for every N-th frame of a video only (docs/deployment.md)",
+        help="in a video, fuse kernels on every N-th frame and keep them in between "
+        "(docs/deployment.md)",
     )
     args = parser.parse_args()
     if not 0 <= args.opacity <= 1:

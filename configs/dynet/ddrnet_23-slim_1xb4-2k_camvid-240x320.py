@@ -36,7 +36,6 @@ model = dict(
         loss_decode=[dict(**ohem, loss_weight=1.0), dict(**ohem, loss_weight=0.4)],
     ),
     train_cfg=dict(),
-    # Four windows cover an image: a dynamic network is as good as its static twin
-    # where it sees as much of a street as in training.
+    # Four windows of the training crop cover an image.
     test_cfg=dict(mode="slide", crop_size=crop_size, stride=(160, 213)),
 )

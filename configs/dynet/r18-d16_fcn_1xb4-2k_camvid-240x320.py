@@ -19,8 +19,7 @@ model = dict(
     auxiliary_head=dict(
         in_channels=256, channels=64, num_classes=11, loss_decode=loss_decode
     ),
-    # Four windows cover an image: a dynamic network is as good as its static twin
-    # where it sees as much of a street as in training.
+    # Four windows of the training crop cover an image.
     test_cfg=dict(mode="slide", crop_size=crop_size, stride=(160, 213)),
 )
 optim_wrapper = dict(optimizer=dict(lr=0.006))  # the best of four

@@ -1,4 +1,4 @@
-"""Time a network beside its static twin, in turns: how much of the saved MACs is time?
+"""Time a network beside its static twin, in turns: do fewer MACs take less time?
 
 A network is a segmentor's config, or the name of one of the paper's networks, such as
 "Dy-ResNet50". Weights and images are random: no checkpoint or data set is needed. Both
@@ -52,7 +52,7 @@ def parse_args():
         help="path of a config (Python: it is executed), or one of: "
         + ", ".join(f'"{name}"' for name in NETWORKS),
     )
-    parser.add_argument("--vs", metavar="CONFIG", help="the static twin, named alike")
+    parser.add_argument("--vs", metavar="CONFIG", help="the static twin, likewise")
     parser.add_argument(
         "--shape",
         type=at_least(1),
@@ -62,7 +62,7 @@ def parse_args():
         "the size that the config trains on; 224 224 for a network of the paper)",
     )
     parser.add_argument(
-        "--batch", type=at_least(1), default=1, help="images (default: 1)"
+        "--batch", type=at_least(1), default=1, help="images per batch (default: 1)"
     )
     parser.add_argument(
         "--threads", type=at_least(1), help="threads on the CPU (default: PyTorch's)"

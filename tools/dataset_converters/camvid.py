@@ -29,7 +29,10 @@ def parse_args():
         help="folder with train, trainannot, val, valannot (and test, testannot)",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("data/camvid"), help="folder to write"
+        "--out",
+        type=Path,
+        default=Path("data/camvid"),
+        help="folder to write (default: data/camvid)",
     )
     parser.add_argument(
         "--symlink", action="store_true", help="link the images instead of copying them"

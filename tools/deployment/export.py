@@ -34,7 +34,6 @@ from mmseg_dynet.deploy.export import (
     run_segmentor,
 )
 
-FORMATS = {"onnx": ".onnx", "openvino": ".xml", "program": ".pt2"}
 NAMES = {
     ".onnx": f"ONNX, opset {OPSET}",
     ".xml": "OpenVINO, weights in the .bin beside it",
@@ -71,13 +70,9 @@ def parse_args():
         metavar="FILE",
         help="the file to write: .onnx, .xml for OpenVINO or .pt2 for torch.export",
     )
-    parser.add_argument(
-        "--format", choices=FORMATS, help="default: by the ending of --out"
-    )
     args = parser.parse_args()
-    endings = [FORMATS[args.format]] if args.format else [*NAMES]
-    if args.out.suffix not in endings:
-        parser.error(f"--out {args.out}: the file must end in {' or '.join(endings)}")
+    if args.out.suffix not in NAMES:
+        parser.error(f"--out {args.out}: the file must end in {' or '.join(NAMES)}")
     return args
 
 
