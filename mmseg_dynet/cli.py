@@ -81,10 +81,11 @@ def load_run_config(args: Namespace) -> Config:
 
 def add_setup_check(cfg: Config) -> None:
     """Add a CheckSetupHook to a config without one, such as MMSegmentation's own."""
-    hooks = cfg.get("custom_hooks") or []
-    if "CheckSetupHook" not in str(hooks):
-        # First: others may take what they need from a checkpoint, as EMAHook does.
-        cfg.custom_hooks = [dict(type="CheckSetupHook"), *hooks]
+    if "CheckSetupHook" not in str(cfg.get("custom_hooks")):
+        # Before custom hooks: EMAHook, say, takes what it needs from a checkpoint.
+        cfg.default_hooks = cfg.get("default_hooks") or {}
+        hook = cfg.default_hooks.setdefault("check_setup", {})
+        hook.setdefault("type", "CheckSetupHook")
 
 
 def check_data(cfg: Config, *splits: str) -> None:

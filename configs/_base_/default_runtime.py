@@ -9,7 +9,6 @@ vis_backends = [dict(type="LocalVisBackend")]
 visualizer = dict(
     type="SegLocalVisualizer", vis_backends=vis_backends, name="visualizer"
 )
-custom_hooks = [dict(type="CheckSetupHook"), dict(type="FiniteLossHook")]
 log_processor = dict(by_epoch=False)
 log_level = "INFO"
 load_from = None

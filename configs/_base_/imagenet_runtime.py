@@ -14,8 +14,9 @@ default_hooks = dict(
     checkpoint=dict(type="SafeCheckpointHook", interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     visualization=dict(type="VisualizationHook", enable=False),
+    check_setup=dict(type="CheckSetupHook"),
+    finite_loss=dict(type="FiniteLossHook"),
 )
-custom_hooks = [dict(type="CheckSetupHook"), dict(type="FiniteLossHook")]
 vis_backends = [dict(type="LocalVisBackend")]
 visualizer = dict(type="UniversalVisualizer", vis_backends=vis_backends)
 log_level = "INFO"

@@ -168,12 +168,7 @@ class ImageSegmentor(nn.Module):
             x = (x - preprocessor.mean) / preprocessor.std
         if self.padding:
             x = self._pad(x)
-        logits = F.interpolate(
-            self.segmentor(x),
-            x.shape[2:],
-            mode="bilinear",
-            align_corners=self.segmentor.align_corners,
-        )
+        logits = self.segmentor.encode_decode(x, [dict(img_shape=x.shape[2:])])
         return logits[..., :height, :width]
 
     def _pad(self, x: Tensor) -> Tensor:

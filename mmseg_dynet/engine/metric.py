@@ -13,12 +13,13 @@ class ClassIoUMetric(IoUMetric):
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Add each class's IoU in percent to what IoUMetric returns.
 
-        It is NaN for a class that neither occurs nor is predicted.
+        It is NaN, or ``nan_to_num``, for a class that neither occurs nor is predicted.
         """
         metrics = super().compute_metrics(results)
         if not self.format_only:
-            intersections, unions, *_ = zip(*results, strict=True)
-            values = 100 * sum(intersections) / sum(unions)
-            for name, value in zip(self.dataset_meta["classes"], values, strict=True):
-                metrics[f"IoU.{name}"] = round(value.item(), 2)
+            areas = map(sum, zip(*results, strict=True))
+            scores = self.total_area_to_metrics(*areas, ["mIoU"], self.nan_to_num)
+            names = self.dataset_meta["classes"]
+            for name, value in zip(names, scores["IoU"], strict=True):
+                metrics[f"IoU.{name}"] = round(100 * value.item(), 2)
         return metrics

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from .checkpoint import weights_of
 from .hooks import unwrapped_model
 from .resume_check import check_settings
-from .weights_check import check_pretrained, check_weights, shapes_of
+from .weights_check import check_pretrained, check_weights, shapes_of, wanted_shapes
 
 CROSS_ENTROPY = (CrossEntropyLoss, OhemCrossEntropy)
 # They predict edges, depths and masks, rather than the classes of the data.
@@ -30,7 +30,8 @@ class CheckSetupHook(Hook):
     thousands of lines. With this hook, ``load_from`` and each pretrained ``init_cfg``
     must fill all weights of their module. Two exceptions: a classifier may have been
     trained for another number of classes, and whole parts may be missing, such as the
-    head, but no stages of a backbone. A test needs all but an auxiliary head.
+    head, but no stages of a backbone. Testing needs all weights except those of
+    auxiliary heads.
 
     Heads, losses and data sets must have the same number of classes, and epoch-based
     loops must not use an endless sampler. Resuming needs the optimizer of the
@@ -41,10 +42,15 @@ class CheckSetupHook(Hook):
 
     Args:
         strict_weights: False accepts checkpoints that fit in part.
+        strict_classes: False accepts heads of other numbers of classes than the data,
+            such as one that predicts edges, or parents of the classes.
     """
 
-    def __init__(self, strict_weights: bool = True) -> None:
+    def __init__(
+        self, strict_weights: bool = True, strict_classes: bool = True
+    ) -> None:
         self.strict_weights = strict_weights
+        self.strict_classes = strict_classes
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Check a checkpoint before the model loads it, also in a test."""
@@ -66,18 +72,22 @@ class CheckSetupHook(Hook):
         model, loop = _model(runner), runner.train_loop
         if isinstance(loop, EpochBasedTrainLoop):
             _check_epochs_end(loop.dataloader, "train_dataloader")
-        _check_classes(model, loop.dataloader, "train_dataloader")
+        self._check_classes(model, loop.dataloader, "train_dataloader")
         _check_losses(model)
         if runner.val_loop is not None:
             _check_epochs_end(runner.val_dataloader, "val_dataloader")
-            _check_classes(model, runner.val_dataloader, "val_dataloader")
+            self._check_classes(model, runner.val_dataloader, "val_dataloader")
         if self.strict_weights:
             check_pretrained(model)
 
     def before_test(self, runner: Runner) -> None:
         """Check the loop and the classes."""
         _check_epochs_end(runner.test_dataloader, "test_dataloader")
-        _check_classes(_model(runner), runner.test_dataloader, "test_dataloader")
+        self._check_classes(_model(runner), runner.test_dataloader, "test_dataloader")
+
+    def _check_classes(self, model: nn.Module, loader: DataLoader, key: str) -> None:
+        if self.strict_classes:
+            _check_classes(model, loader, key)
 
 
 def _model(runner: Runner) -> nn.Module:
@@ -87,8 +97,9 @@ def _model(runner: Runner) -> nn.Module:
 
 def _are_of_backbone(weights: dict[str, Tensor], model: nn.Module) -> bool:
     """Whether weights fill the backbone of a model by their names in the backbone."""
-    backbone = shapes_of(getattr(model, "backbone", nn.Identity()).state_dict())
-    return bool(backbone) and backbone.items() <= shapes_of(weights).items()
+    given = shapes_of(weights)
+    wanted = wanted_shapes(getattr(model, "backbone", nn.Identity()), given)
+    return bool(wanted) and wanted.items() <= given.items()
 
 
 def _check_epochs_end(loader: DataLoader, key: str) -> None:
@@ -119,7 +130,8 @@ def _check_classes(model: nn.Module, loader: DataLoader, key: str) -> None:
             raise ValueError(
                 f"{option} is {head.num_classes}, but {key} ({type(dataset).__name__}) "
                 f"has {len(classes)} classes: set {option}={len(classes)}, or "
-                f"{key}.metainfo.classes"
+                f"{key}.metainfo.classes. If the head predicts something else, set "
+                "default_hooks.check_setup.strict_classes=False"
             )
 
 

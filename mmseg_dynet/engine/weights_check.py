@@ -39,7 +39,7 @@ def check_pretrained(model: nn.Module) -> None:
 
 
 def shapes_of(weights: Mapping[str, Tensor]) -> Shapes:
-    """Shapes by name, without counters of batches, which MMEngine does not miss."""
+    """Shapes by name, without ``num_batches_tracked``, which MMEngine does not miss."""
     return {
         name: tuple(weight.shape)
         for name, weight in weights.items()
@@ -64,7 +64,7 @@ def check_weights(
         ValueError: Weights are missing or have other shapes.
     """
     given = shapes_of(weights)
-    wanted = _wanted_shapes(module, given)
+    wanted = wanted_shapes(module, given)
     required = _required_children(module, wanted, given, partial)
     unfit = {
         name: (shape, given.get(name, ()))
@@ -79,12 +79,12 @@ def check_weights(
             f"{source} does not fit {type(module).__name__}: {len(unfit)} of "
             f"{len(wanted)} weights are missing or have other shapes ({names}). "
             + _remedy(module, wanted, given)
-            + ", or set strict_weights=False in CheckSetupHook (custom_hooks) to start "
-            "them at random" * partial
+            + ", or set default_hooks.check_setup.strict_weights=False to start them "
+            "at random" * partial
         )
 
 
-def _wanted_shapes(module: nn.Module, given: Shapes) -> Shapes:
+def wanted_shapes(module: nn.Module, given: Shapes) -> Shapes:
     """The shapes that fill a module, of static weights where it takes those given."""
     wanted = shapes_of(module.state_dict())
     static = [
@@ -94,7 +94,7 @@ def _wanted_shapes(module: nn.Module, given: Shapes) -> Shapes:
     ]
     for name in static:  # a kernel (O, C/G, kH, kW) fills a bank (O, K, C/G, kH, kW)
         wanted[name] = wanted[name][:1] + wanted[name][2:]
-    if static:  # predictors start at 1/2 by themselves
+    if static:  # the predictors keep their initial weights
         wanted = {n: s for n, s in wanted.items() if ".predictor." not in f".{n}"}
     return wanted
 

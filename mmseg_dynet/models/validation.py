@@ -16,7 +16,7 @@ def check_stages(
 ) -> None:
     """Raise a ValueError unless the stages to return and to freeze exist.
 
-    ``frozen_stages`` is -1 for none, 0 for the stem, i for the stem and stages 1 .. i.
+    ``frozen_stages`` is -1 for none, or i for the stem and the first i stages.
     """
     if len(out_indices) == 0:
         raise ValueError("out_indices is empty: name at least one stage to return")

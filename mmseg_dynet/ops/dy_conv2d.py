@@ -25,7 +25,8 @@ class DyConv2d(nn.Module):
     predicts once for all of its layers.
 
     Deliberately not a subclass of :class:`nn.Conv2d`: code that looks for one (weight
-    initialisers, BN folding) would take the 5-D bank for a 4-D kernel.
+    initialisers, BN folding) would take the 5-D bank for a 4-D kernel. So MMEngine's
+    ``dwconv_decay_mult`` does not apply to it; ``custom_keys`` do.
 
     Costs one static convolution, B * O * H' * W' * (C/G) * kH * kW MACs, plus
     B * O * K * (C/G) * kH * kW for the fusion, plus B * C * O * K if it predicts.
@@ -128,13 +129,14 @@ class DyConv2d(nn.Module):
     def bank_around(self, kernel: Tensor, noise: float = 1.0) -> Tensor:
         """Make a random bank (O, K, C/G, kH, kW) that fuses to a given kernel at first.
 
-        It does with the coefficients of ``CoefficientPredictor.predict_start``.
-        :mod:`mmseg_dynet.models.from_static` says why and by how much kernels differ.
+        It fuses to it with the coefficients of ``CoefficientPredictor.predict_start``.
+        :mod:`mmseg_dynet.models.from_static` explains why the kernels differ, and by
+        how much.
 
         Args:
             kernel: w, (O, C/G, kH, kW).
-            noise: 1 for the variance of an initialised bank, 0 for K equal kernels. A
-                static kernel has none.
+            noise: 1 for the variance of an initialised bank, 0 for K equal kernels.
+                Ignored with ``static_kernel``.
         """
         kernel, num_kernels = kernel.float().unsqueeze(1), self.num_kernels
         if self.options.static_kernel:

@@ -34,7 +34,7 @@ IMPLEMENTATIONS = ("grouped", "loop", "matmul", "feature_fusion")
 # Up to this many input values, the fixed cost of a oneDNN call exceeds what its faster
 # convolution saves over a matrix product.
 _SMALL = 2**18
-# Fused kernels of so many values, 16 MB, take fresh memory in each step.
+# From this many values on, 16 MB, fused kernels are allocated anew in each step.
 _MANY = 2**22
 
 _forced: str | None = None
@@ -116,8 +116,8 @@ def fuses_feature_maps(
     """Whether to fuse feature maps (eq. 2) instead of kernels (eq. 1).
 
     In training, autograd keeps one fused kernel per image. For large batches of small
-    images, they are most of the memory of a step, and getting it takes longer than K
-    times the MACs (``tools/analysis_tools/benchmark_implementations.py`` times both
+    images, they are most of the memory of a step, and allocating it takes longer than
+    K times the MACs (``tools/analysis_tools/benchmark_implementations.py`` times both
     ways). So eager training fuses the feature maps of layers where these are small.
     Graphs never do, since they may be used for other sizes. Not measured on GPUs.
     """

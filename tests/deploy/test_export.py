@@ -36,19 +36,18 @@ METADATA = {"classes": ["road", "sky"], "palette": [[128, 64, 128], [70, 130, 18
 DYNAMIC = dict(type="DyResNet", depth=18, num_kernels=2, base_channels=8,
                stem_channels=8, num_stages=1, strides=(2,), dilations=(1,),
                out_indices=(0,))  # fmt: skip
-HEAD = dict(type="FCNHead", in_channels=8, in_index=0, channels=8, num_convs=1,
-            num_classes=5, norm_cfg=dict(type="BN"))  # fmt: skip
+OPTIONS = dict(in_channels=8, in_index=0, channels=8, num_classes=5,
+               norm_cfg=dict(type="BN"))  # fmt: skip
+HEAD = dict(type="FCNHead", num_convs=1, **OPTIONS)
 # One logit, whose sigmoid the host computes.
 BINARY_HEAD = HEAD | dict(
     num_classes=2, out_channels=1, threshold=0.3,
     loss_decode=dict(type="CrossEntropyLoss", use_sigmoid=True),
 )  # fmt: skip
 # Adaptive pooling, and corners aligned as in 769x769.
-PSP_HEAD = dict(
-    type="PSPHead", pool_scales=(3,), in_channels=8, in_index=0, channels=8,
-    num_classes=5, norm_cfg=dict(type="BN"), align_corners=True,
-)  # fmt: skip
-
+PSP_HEAD = dict(type="PSPHead", pool_scales=(3,), align_corners=True, **OPTIONS)
+# It returns several outputs in training.
+DA_HEAD = dict(type="DAHead", pam_channels=4, **OPTIONS)
 
 # A static ResNet whose convolutions share predictors behind the back of its code.
 DYNAMIZED = dict(type="Dynamized", num_kernels=2, module=DYNAMIC | dict(type="ResNet"))
@@ -125,7 +124,7 @@ test_image.__test__ = False
     ids=str,
 )
 @pytest.mark.parametrize(
-    "head", [HEAD, PSP_HEAD, BINARY_HEAD], ids=["FCN", "PSP", "binary"]
+    "head", [HEAD, PSP_HEAD, BINARY_HEAD, DA_HEAD], ids=["FCN", "PSP", "binary", "DA"]
 )
 def test_an_image_segmentor_predicts_what_the_host_predicts(head, preprocessor):
     model = build(head=head, **preprocessor)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from mmengine.model import BaseModule
 from mmengine.optim import OptimWrapper
@@ -21,6 +22,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import Subset
 
+from mmseg_dynet import dynamize
+from mmseg_dynet.cli import add_setup_check
 from mmseg_dynet.engine import CheckSetupHook
 from mmseg_dynet.engine.resume_check import check_settings
 from mmseg_dynet.engine.weights_check import check_weights
@@ -50,11 +53,18 @@ def concat(*datasets: BaseDataset) -> ConcatDataset:
     return ConcatDataset(datasets, lazy_init=True)
 
 
-def check(model: nn.Module, dataset: object = ()) -> None:
+def check(model: nn.Module, dataset: object = (), **options: bool) -> None:
     loader = SimpleNamespace(dataset=dataset, sampler=None)
     loop = SimpleNamespace(dataloader=loader)
     runner = SimpleNamespace(model=model, train_loop=loop, val_loop=None)
-    CheckSetupHook().before_train(runner)
+    CheckSetupHook(**options).before_train(runner)
+
+
+def test_any_config_gets_the_hook_with_its_options():
+    given = dict(strict_weights=False)  # by --cfg-options
+    cfg = Config(dict(default_hooks=dict(check_setup=given)))
+    add_setup_check(cfg)
+    assert cfg.default_hooks.check_setup == dict(type="CheckSetupHook", **given)
 
 
 # init_cfg
@@ -200,6 +210,16 @@ def test_parts_may_be_missing_as_a_whole():
         check_weights(network, {"other": torch.ones(1)}, "a.pth", partial=True)
 
 
+def test_a_bare_static_backbone_fills_a_dynamized_one():
+    static = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1))
+    checkpoint = dict(static.state_dict())
+    model = Segmentor(dynamize(static, include=".*", from_static=True))
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), 0.1))
+    runner = SimpleNamespace(model=model, _resume=False, optim_wrapper=wrapper, cfg={})
+    CheckSetupHook().after_load_checkpoint(runner, checkpoint)
+    assert checkpoint["state_dict"].keys() < model.state_dict().keys()
+
+
 # Classes
 
 
@@ -222,6 +242,7 @@ def test_classes_of_wrapped_data_are_found(dataset, key):
     match = rf"{option} is 5, but {key} \(.*\) has 4 classes: set {option}=4"
     with pytest.raises(ValueError, match=match):
         check(Segmentor(nn.Identity(), decode_head=heads), dataset)
+    check(Segmentor(nn.Identity(), decode_head=heads), dataset, strict_classes=False)
     check(Segmentor(nn.Identity(), decode_head=heads[0]), dataset)
 
 
@@ -247,9 +268,8 @@ def test_one_channel_under_a_sigmoid_tells_two_classes_apart(num_classes):
     "options", [dict(num_classes=1), dict(num_classes=2, out_channels=1)]
 )
 def test_one_class_under_softmax_is_refused(loss, options):
-    model = Segmentor(
-        nn.Identity(), decode_head=head(**options, loss_decode=[dict(type=loss)])
-    )
+    one = head(**options, loss_decode=[dict(type=loss)])
+    model = Segmentor(nn.Identity(), decode_head=one)
     with pytest.raises(ValueError, match="has one output channel under softmax"):
         check(model, data(options["num_classes"]))
 

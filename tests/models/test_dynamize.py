@@ -610,6 +610,14 @@ def test_coefficients_are_recorded_and_averaged():
         torch.testing.assert_close(coeff, torch.cat(given[name]).mean(0))
 
 
+def test_a_predictor_that_takes_the_place_of_another_predicts():
+    model, x = dynamize(Toy()), images(2, 3, 8, 8, dtype=torch.float)
+    model.predictor = CoefficientPredictor(4, [4] * 3)
+    model.predictor.predict_start()
+    halves = {name: torch.full((4, 6), 0.5) for name in means(model, x)}
+    torch.testing.assert_close(model(x), to_static(model, halves)(x))
+
+
 @pytest.fixture
 def static_weights(tmp_path, draw_norms) -> str:
     """A checkpoint of a static DDRNet."""
@@ -619,18 +627,20 @@ def static_weights(tmp_path, draw_norms) -> str:
     return str(tmp_path / "static.pth")
 
 
-def segmentor(weights: str, **backbone) -> dict:
+def segmentor(pretrained: str | None = None, **backbone) -> dict:
     module = dict(type="DDRNet", channels=8, ppm_channels=8)
     head = dict(type="DDRHead", in_channels=32, channels=8, num_classes=19,
                 norm_cfg=dict(type="BN"))  # fmt: skip
     backbone = dict(type="Dynamized", module=module, **backbone)
     return ConfigDict(type="EncoderDecoder", backbone=backbone, decode_head=head,
-                      test_cfg=dict(mode="whole"), pretrained=weights)  # fmt: skip
+                      test_cfg=dict(mode="whole"), pretrained=pretrained)  # fmt: skip
 
 
-def test_a_config_builds_a_dynamized_backbone_from_pretrained_weights(static_weights):
-    config = segmentor(static_weights, from_static=True)
-    model = MODELS.build(config)
+@pytest.mark.parametrize("name", ("pretrained", "init_cfg"))
+def test_a_config_builds_a_dynamized_backbone_from_given_weights(static_weights, name):
+    init_cfg = dict(type="Pretrained", checkpoint=static_weights)
+    given = dict(pretrained=static_weights, init_cfg=init_cfg)[name]
+    model = MODELS.build(segmentor(**{name: given}, from_static=True))
     model.init_weights()
     model.eval()
     static = DDRNet(channels=8, ppm_channels=8).eval()

@@ -18,6 +18,8 @@ default_hooks = dict(
     checkpoint=dict(type="SafeCheckpointHook", by_epoch=False, interval=iters // 10),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     visualization=dict(type="SegVisualizationHook"),
+    check_setup=dict(type="CheckSetupHook"),
+    finite_loss=dict(type="FiniteLossHook"),
 )
 
 randomness = dict(seed=304)

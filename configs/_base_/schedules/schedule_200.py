@@ -19,4 +19,6 @@ default_hooks = dict(
     sampler_seed=dict(type="DistSamplerSeedHook"),
     visualization=dict(type="SegVisualizationHook"),
     channels_last=dict(type="ChannelsLastHook"),
+    check_setup=dict(type="CheckSetupHook"),
+    finite_loss=dict(type="FiniteLossHook"),
 )

@@ -16,4 +16,6 @@ default_hooks = dict(
     checkpoint=dict(type="SafeCheckpointHook", by_epoch=False, interval=8000),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     visualization=dict(type="SegVisualizationHook"),
+    check_setup=dict(type="CheckSetupHook"),
+    finite_loss=dict(type="FiniteLossHook"),
 )

@@ -28,8 +28,8 @@ class StagedBackbone(BaseModule):
         stages: Each a :class:`mmengine.model.Sequential` of blocks.
         out_indices: Stages whose outputs are returned, 0 being the first after the
             stem.
-        frozen_stages: -1 freezes nothing; i freezes the stem and stages 1 .. i, whose
-            norms then stay in eval mode.
+        frozen_stages: -1 freezes nothing; i freezes the stem and the first i stages,
+            whose norms then stay in eval mode.
         norm_eval: Whether all batch norms stay in eval mode.
         with_cp: Whether to recompute each block in the backward pass, which saves
             memory. As in the host's networks, norms then see each batch twice.

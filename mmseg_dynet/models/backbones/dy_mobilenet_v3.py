@@ -93,8 +93,8 @@ class DyMobileNetV3(StagedBackbone):
             return make_divisible(channels * widen_factor, 8)
 
         def pad_layer(kernel_size: int, stride: int, dilation: int) -> nn.Module:
-            # Always a layer: names of weights count the layers. At stride 1 there is
-            # no difference.
+            # Always a layer, so that names of weights do not depend on the option. At
+            # stride 1 there is no difference.
             if same_padding and stride > 1:
                 return SamePadding(kernel_size, stride, dilation)
             return nn.Identity()

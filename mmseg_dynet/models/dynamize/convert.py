@@ -108,7 +108,8 @@ def dynamize(
             C / reduction, as in Dy-ResNet; None: it has none, as in Dy-mobile.
         from_static: Whether the network is to start out equal to the one given, with
             kernels that can then diverge. It then takes static weights, too: a
-            ``Pretrained`` init_cfg of the model, or a state dict, fills the banks.
+            ``Pretrained`` init_cfg of the model fills the banks, and so does
+            ``load_state_dict(strict=False)``, which leaves predictors as they are.
         input_shape: Of the model's input. None: (1, C, 512, 1024), or (1, C, 224, 224)
             if the model takes no other.
         coefficients: The arguments of :class:`mmseg_dynet.ops.CoefficientOptions`.
@@ -161,12 +162,13 @@ def _share_predictor(
     predictor = shared_predictor(convs, hidden).to(convs[0].weight)
     predictor.requires_grad_(any(conv.weight.requires_grad for conv in convs))
     predictor.train(convs[0].training)
-    prediction = BlockPrediction(predictor)
+    prediction = BlockPrediction(block)
     for index, conv in enumerate(convs):
         conv.predictor = Share(prediction, index)
     if isinstance(block, CONTAINERS) or hasattr(block, "predictor"):
-        block = convs[0].predictor  # a container would run it as one of its layers
-    block.predictor = predictor
+        # A container would run it as one of its layers.
+        prediction.owner = convs[0].predictor
+    prediction.owner.predictor = predictor
     return predictor
 
 
@@ -191,7 +193,7 @@ def to_static(model: nn.Module, coefficients: Mapping[str, Tensor]) -> nn.Module
     """
     model = copy_of(model)
     vars(model).pop("dynamization", None)
-    shared = [m.prediction.predictor for m in model.modules() if isinstance(m, Share)]
+    owners = [m.prediction.owner for m in model.modules() if isinstance(m, Share)]
     for name, layer in convolutions(model).items():
         if not isinstance(layer, DyConv2d):
             continue
@@ -212,28 +214,32 @@ def to_static(model: nn.Module, coefficients: Mapping[str, Tensor]) -> nn.Module
         conv.weight = nn.Parameter(kernel, layer.weight.requires_grad)
         conv.bias = layer.bias
         _replace(model, name, conv.train(layer.training))
-    for module in model.modules():
-        if getattr(module, "predictor", None) in shared:
-            del module.predictor
+    for owner in dict.fromkeys(owners):
+        del owner.predictor
     return model
 
 
 def build_dynamized(
-    module: dict, pretrained: str | None = None, **options
+    module: dict,
+    init_cfg: dict | list[dict] | None = None,
+    pretrained: str | None = None,
+    **options,
 ) -> nn.Module:
     """Build a module of a registry and :func:`dynamize` it: ``type="Dynamized"``.
 
         backbone=dict(type="Dynamized", module=dict(type="DDRNet", channels=32))
 
-    ``options`` are those of :func:`dynamize`. ``pretrained`` names weights, as
-    EncoderDecoder passes them to its backbone; they replace the ``init_cfg`` of the
-    module. Static ones need ``from_static``.
+    ``options`` are those of :func:`dynamize`. ``init_cfg`` replaces that of the module;
+    ``pretrained`` does, too, and is how EncoderDecoder names the checkpoint of its
+    backbone. Static weights need ``from_static``.
     """
     from mmengine.logging import MMLogger
     from mmseg.registry import MODELS
 
     if pretrained is not None:
-        module = {**module, "init_cfg": dict(type="Pretrained", checkpoint=pretrained)}
+        init_cfg = dict(type="Pretrained", checkpoint=pretrained)
+    if init_cfg is not None:
+        module = {**module, "init_cfg": init_cfg}
     model = dynamize(MODELS.build(module), **options)
     if MMLogger._instance_dict:  # a run has begun; tools that only count stay silent
         MMLogger.get_current_instance().info(str(model.dynamization))

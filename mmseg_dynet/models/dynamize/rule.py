@@ -19,7 +19,7 @@ from mmseg_dynet.ops import DyConv2d
 from mmseg_dynet.ops.copying import copy_of
 
 CONTAINERS = nn.Sequential | nn.ModuleList | nn.ModuleDict
-# Of mmcv, whose Conv2d has a forward of its own for torch before 1.5 alone.
+# mmcv's Conv2d has a forward of its own, but only for torch before 1.5.
 PLAIN_WRAPPERS = "mmcv.cnn.bricks.wrappers"
 Patterns = str | Sequence[str] | None
 

@@ -15,7 +15,7 @@ from zlib import crc32
 import torch
 from torch import Tensor, nn
 
-from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
+from mmseg_dynet.ops import DyConv2d
 from mmseg_dynet.ops.per_image import is_compiling
 
 
@@ -80,10 +80,13 @@ class BlockPrediction:
     """What a block's predictor predicts, until each convolution has taken its part.
 
     Each thread has its own. Nothing is left once the last convolution has run.
+
+    Args:
+        owner: The module whose child ``predictor`` predicts.
     """
 
-    def __init__(self, predictor: CoefficientPredictor) -> None:
-        self.predictor = predictor
+    def __init__(self, owner: nn.Module) -> None:
+        self.owner = owner
         self.waiting: dict[int, tuple[bool, dict[int, Tensor]]] = {}
 
     def take(self, index: int, x: Tensor) -> Tensor:
@@ -96,7 +99,7 @@ class BlockPrediction:
         thread = 0 if is_compiling() else threading.get_ident()
         if index == 0:
             self.waiting.pop(thread, None)  # of a forward pass that has failed
-            parts = dict(enumerate(self.predictor(x)))
+            parts = dict(enumerate(self.owner.predictor(x)))
             self.waiting[thread] = torch.is_grad_enabled(), parts
         with_grad, parts = self.waiting.get(thread, (False, {}))
         if index not in parts or torch.is_grad_enabled() > with_grad:
@@ -112,7 +115,7 @@ class BlockPrediction:
 
     def __getstate__(self) -> dict:
         """Copies and pickles hold no coefficients."""
-        return {"predictor": self.predictor, "waiting": {}}
+        return {"owner": self.owner, "waiting": {}}
 
 
 class Share(nn.Module):

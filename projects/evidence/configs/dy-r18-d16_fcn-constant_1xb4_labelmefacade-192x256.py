@@ -4,8 +4,4 @@ _base_ = "./dy-r18-d16_fcn_1xb4_labelmefacade-192x256.py"
 custom_imports = dict(
     imports=["mmseg_dynet", "pairing", "constant"], allow_failed_imports=False
 )
-custom_hooks = [
-    dict(type="SeedIterationHook"),
-    dict(type="FiniteLossHook"),
-    dict(type="ConstantCoefficientsHook"),
-]
+custom_hooks = [dict(type="SeedIterationHook"), dict(type="ConstantCoefficientsHook")]

@@ -5,7 +5,7 @@ _base_ = [
     "../../../../configs/_base_/default_runtime.py",
 ]
 custom_imports = dict(imports=["mmseg_dynet", "pairing"], allow_failed_imports=False)
-custom_hooks = [dict(type="SeedIterationHook"), dict(type="FiniteLossHook")]
+custom_hooks = [dict(type="SeedIterationHook")]
 default_hooks = dict(
     logger=dict(interval=50), checkpoint=dict(interval=100, max_keep_ckpts=2)
 )
