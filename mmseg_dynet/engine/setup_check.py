@@ -70,22 +70,23 @@ class CheckSetupHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Check the loop, the classes and the pretrained weights."""
         model, loop = _model(runner), runner.train_loop
-        if isinstance(loop, EpochBasedTrainLoop):
-            _check_epochs_end(loop.dataloader, "train_dataloader")
-        self._check_classes(model, loop.dataloader, "train_dataloader")
+        by_epochs = isinstance(loop, EpochBasedTrainLoop)
+        self._check_data(model, loop.dataloader, "train_dataloader", by_epochs)
         _check_losses(model)
         if runner.val_loop is not None:
-            _check_epochs_end(runner.val_dataloader, "val_dataloader")
-            self._check_classes(model, runner.val_dataloader, "val_dataloader")
+            self._check_data(model, runner.val_dataloader, "val_dataloader")
         if self.strict_weights:
             check_pretrained(model)
 
     def before_test(self, runner: Runner) -> None:
         """Check the loop and the classes."""
-        _check_epochs_end(runner.test_dataloader, "test_dataloader")
-        self._check_classes(_model(runner), runner.test_dataloader, "test_dataloader")
+        self._check_data(_model(runner), runner.test_dataloader, "test_dataloader")
 
-    def _check_classes(self, model: nn.Module, loader: DataLoader, key: str) -> None:
+    def _check_data(
+        self, model: nn.Module, loader: DataLoader, key: str, by_epochs: bool = True
+    ) -> None:
+        if by_epochs:
+            _check_epochs_end(loader, key)
         if self.strict_classes:
             _check_classes(model, loader, key)
 

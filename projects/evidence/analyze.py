@@ -12,6 +12,7 @@ from scipy.stats import t
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
+PLANNED_PAIRS = 3  # of network and data set, in the mean over all
 AFTERWARDS = (RESULTS / "diagnosis", RESULTS / "test")
 Arms = dict[str, dict[float, dict]]  # arm -> seed or learning rate -> result
 Interval = tuple[float, float]  # centre and half-width
@@ -234,7 +235,7 @@ def overall_table(results: dict[tuple[str, str], Arms]) -> str:
     for (network, dataset), pairs in groups.items():
         name = f"{network}, {dataset}"
         rows.append([name, f"{len(pairs)}", *show(interval(pairs))])
-    if len(groups) > 1:
+    if len(groups) == PLANNED_PAIRS:
         pooled = show(pooled_interval(list(groups.values())))
         rows.append(["mean of these", "", *pooled])
     return table(rows)

@@ -94,7 +94,7 @@ class DyMobileNetV3(StagedBackbone):
 
         def pad_layer(kernel_size: int, stride: int, dilation: int) -> nn.Module:
             # Always a layer, so that names of weights do not depend on the option. At
-            # stride 1 there is no difference.
+            # stride 1 both options pad alike.
             if same_padding and stride > 1:
                 return SamePadding(kernel_size, stride, dilation)
             return nn.Identity()
