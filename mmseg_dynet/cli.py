@@ -81,11 +81,14 @@ def load_run_config(args: Namespace) -> Config:
 
 def add_setup_check(cfg: Config) -> None:
     """Add a CheckSetupHook to a config without one, such as MMSegmentation's own."""
-    if "CheckSetupHook" not in str(cfg.get("custom_hooks")):
+    hooks = cfg.get("default_hooks") or {}
+    options = hooks.get("check_setup", {})  # None: no such hook, as MMEngine has it
+    if options is not None and "CheckSetupHook" not in str(cfg.get("custom_hooks")):
         # Before custom hooks: EMAHook, say, takes what it needs from a checkpoint.
-        cfg.default_hooks = cfg.get("default_hooks") or {}
-        hook = cfg.default_hooks.setdefault("check_setup", {})
-        hook.setdefault("type", "CheckSetupHook")
+        cfg.default_hooks = {
+            **hooks,
+            "check_setup": {"type": "CheckSetupHook", **options},
+        }
 
 
 def check_data(cfg: Config, *splits: str) -> None:

@@ -132,6 +132,15 @@ def test_a_binary_head_is_trained(train):
     assert weights["decode_head.conv_seg.weight"].shape[0] == 1
 
 
+def test_a_config_without_our_hooks_is_checked_as_well(train):
+    """MMSegmentation's own have none."""
+    hooks = ("_delete_=True", "checkpoint.type=CheckpointHook", "checkpoint.interval=1")
+    options = [f"default_hooks.{option}" for option in hooks]
+    train(*options)
+    with pytest.raises(ValueError, match=r"model\.auxiliary_head\.num_classes"):
+        train(*options, "model.auxiliary_head.num_classes=20")
+
+
 # Loops and loaders
 
 

@@ -100,6 +100,8 @@ def paint_video(path: Path, out: Path, paint: Callable) -> int:
         writer.release()
         if count == 0 or not partial.is_file():
             raise ValueError(f"{path} cannot be read, or {out} cannot be written")
+    if count < video.frame_cnt:  # which the header tells, or an estimate
+        print(f"warning: of {video.frame_cnt} frames in {path}, {count} could be read")
     return count
 
 

@@ -67,7 +67,7 @@ class Complexity:
 def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity:
     """Count the MACs of ``model(x)`` in eval mode, and its parameters.
 
-    The model is left as it is: a copy is moved to the meta device.
+    The model is left as it is: a copy runs on the meta device, with its hooks.
 
     Args:
         model: Any network; called with one tensor. A segmentor runs its backbone, neck

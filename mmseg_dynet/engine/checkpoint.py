@@ -2,7 +2,7 @@
 
 A checkpoint is a pickle, which can call any function when it is read. From torch 2.6
 on, ``torch.load(weights_only=True)`` prevents that, given a list of the types that
-MMEngine's log histories need. Older torch is not safe: there, checkpoints are trusted.
+MMEngine saves. Older torch is not safe: there, checkpoints are trusted.
 """
 
 import functools
@@ -15,9 +15,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer, print_log
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
+
+# Whose methods a pickle names with ``getattr``: statistics and a schedule's curves.
+METHODS = {
+    HistoryBuffer: ("min", "max", "current", "mean"),
+    OneCycleParamScheduler: ("_annealing_cos", "_annealing_linear"),
+}
 
 
 def use_safe_loading() -> None:
@@ -87,12 +95,13 @@ def _warn_of_trust() -> None:
 
 @functools.cache
 def _safe_globals() -> list:
-    """What log histories and NumPy's numbers consist of."""
+    """What log histories, schedules, metadata and NumPy's numbers consist of."""
     rebuild, scalar = np.zeros(0).__reduce__()[0], np.float64().__reduce__()[0]
     numeric = np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?"
     return [
-        HistoryBuffer,
-        (_statistic, "builtins.getattr"),
+        *METHODS,
+        (_method, "builtins.getattr"),
+        ConfigDict,
         np.ndarray,
         np.dtype,
         *{type(np.dtype(code)) for code in numeric},
@@ -104,9 +113,9 @@ def _safe_globals() -> list:
     ]
 
 
-def _statistic(owner: type, name: str) -> object:
-    """A method of HistoryBuffer: its pickle names four of them with ``getattr``."""
-    if owner is not HistoryBuffer or name not in ("min", "max", "current", "mean"):
+def _method(owner: type, name: str) -> object:
+    """One of METHODS, in place of ``getattr``."""
+    if name not in METHODS.get(owner, ()):
         raise pickle.UnpicklingError(f"getattr({owner!r}, {name!r})")
     return getattr(owner, name)
 

@@ -158,13 +158,6 @@ class FiniteLossHook(Hook):
         FloatingPointError: In such an iteration, or instead of saving.
     """
 
-    REMEDY = (
-        "Resume from an earlier checkpoint with clipped gradients (--cfg-options "
-        "optim_wrapper.clip_grad._delete_=True optim_wrapper.clip_grad.max_norm=1), or "
-        "start again with a lower optim_wrapper.optimizer.lr; --resume would keep the "
-        "checkpoint's"
-    )
-
     def after_train_iter(
         self,
         runner: Runner,
@@ -184,7 +177,8 @@ class FiniteLossHook(Hook):
             images = [str(s.get("img_path")) for s in batch.get("data_samples", [])]
             raise FloatingPointError(
                 f"iteration {runner.iter + 1} ended with {', '.join(lost)} (images: "
-                f"{', '.join(images[:8])}). Earlier checkpoints are good. {self.REMEDY}"
+                f"{', '.join(images[:8])}). Earlier checkpoints are good. "
+                f"{self._remedy(runner)}"
             )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -198,5 +192,17 @@ class FiniteLossHook(Hook):
         if lost:
             raise FloatingPointError(
                 f"{len(lost)} parameters are NaN ({', '.join(lost[:5])}"
-                f"{', ...' if len(lost) > 5 else ''}) and are not saved. {self.REMEDY}"
+                f"{', ...' if len(lost) > 5 else ''}) and are not saved. "
+                f"{self._remedy(runner)}"
             )
+
+    @staticmethod
+    def _remedy(runner: Runner) -> str:
+        # MMEngine takes "_delete_" only where there is something to replace.
+        key, wrapper = "optim_wrapper.clip_grad", runner.cfg.get("optim_wrapper") or {}
+        replace = f"{key}._delete_=True " if "clip_grad" in wrapper else ""
+        return (
+            "Resume from an earlier checkpoint with clipped gradients (--cfg-options "
+            f"{replace}{key}.max_norm=1), or start again with a lower "
+            "optim_wrapper.optimizer.lr; --resume would keep the checkpoint's"
+        )

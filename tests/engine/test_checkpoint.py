@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import load_from_local
 from torch import nn
@@ -45,14 +47,18 @@ def safe_loading() -> Iterator[None]:
     CheckpointLoader.register_scheme("", load_from_local, force=True)
 
 
+META = dict(classes=["sky"], groups=ConfigDict(flat=[0]))
+
+
 def training_state() -> dict:
     """What MMEngine keeps of a training, small."""
     weights = OrderedDict({"backbone.weight": torch.arange(6.0).view(2, 3)})
     weights._metadata = OrderedDict({"": {"version": 1}})
     return dict(
-        meta=dict(epoch=0, iter=2, cfg="model = dict()", dataset_meta=dict(a=[1])),
+        meta=dict(epoch=0, iter=2, cfg="model = dict()", dataset_meta=META),
         state_dict=weights,
         optimizer=dict(state={0: dict(momentum_buffer=torch.ones(2, 3))}),
+        param_schedulers=[dict(anneal_func=OneCycleParamScheduler._annealing_cos)],
         message_hub=dict(
             log_scalars={"train/loss": HistoryBuffer([0.5, 0.25], [1, 1])},
             runtime_info=OrderedDict(
@@ -68,6 +74,7 @@ def test_all_of_a_training_is_read(tmp_path, zipped):
     torch.save(training_state(), path, _use_new_zipfile_serialization=zipped)
     state, expected = load_from_file(str(path)), training_state()
     assert state["meta"] == expected["meta"]
+    assert state["param_schedulers"] == expected["param_schedulers"]
     hub = state["message_hub"]
     assert hub["runtime_info"] == expected["message_hub"]["runtime_info"]
     history = hub["log_scalars"]["train/loss"]
@@ -98,8 +105,9 @@ def test_a_history_that_numpy_1_wrote_is_read(tmp_path):
         (exec, "open('executed', 'w').close()"),
         # Harmless by itself: it hands out what others could call.
         (getattr, HistoryBuffer, "__init__"),
+        (getattr, OneCycleParamScheduler, "step"),
     ],
-    ids=["system", "exec", "getattr"],
+    ids=["system", "exec", "history", "schedule"],
 )
 def test_code_is_refused(tmp_path, monkeypatch, call):
     monkeypatch.chdir(tmp_path)

@@ -60,11 +60,21 @@ def check(model: nn.Module, dataset: object = (), **options: bool) -> None:
     CheckSetupHook(**options).before_train(runner)
 
 
-def test_any_config_gets_the_hook_with_its_options():
-    given = dict(strict_weights=False)  # by --cfg-options
-    cfg = Config(dict(default_hooks=dict(check_setup=given)))
+@pytest.mark.parametrize(
+    "hooks",
+    [None, {}, dict(check_setup=dict(strict_weights=False))],  # by --cfg-options
+)
+def test_any_config_gets_the_hook_with_its_options(hooks):
+    cfg = Config(dict(default_hooks=hooks))
     add_setup_check(cfg)
+    given = (hooks or {}).get("check_setup", {})
     assert cfg.default_hooks.check_setup == dict(type="CheckSetupHook", **given)
+
+
+def test_a_config_may_do_without_the_hook():
+    cfg = Config(dict(default_hooks=dict(check_setup=None)))
+    add_setup_check(cfg)
+    assert cfg.default_hooks.check_setup is None
 
 
 # init_cfg

@@ -102,6 +102,13 @@ def test_a_video_keeps_its_frames(ending, segment, pictures, tmp_path):
     assert video.read()[1].shape == (*SIZE, 3)
 
 
+def test_a_video_that_is_cut_off_is_named(segment, pictures):
+    content = Path("video.avi").read_bytes()
+    Path("short.avi").write_bytes(content[: len(content) * 3 // 4])
+    printed = segment("short.avi", "out.avi")
+    assert "of 3 frames in short.avi, 2 could be read" in printed
+
+
 @pytest.mark.parametrize(
     ("source", "out", "message"),
     [

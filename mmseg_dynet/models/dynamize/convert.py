@@ -84,21 +84,23 @@ def dynamize(
     of the longest row, or of several rows if equally long, become dynamic and share one
     predictor, which sees what the first of them sees: the block's input. What runs
     beside the row (a projection shortcut), on a pooled 1x1 map (squeeze-excite), on the
-    network's input (the stem), produces its output (the classifier) or is outside of
-    all blocks stays static. So does a convolution that no DyConv2d can replace exactly:
-    with a forward, hooks or a parametrization of its own, other padding than zeros, or
-    shared between places.
+    network's input (the stem), produces its output, also where that is then resized or
+    normalised (the classifier), or is outside of all blocks stays static. So does a
+    convolution that no DyConv2d can replace exactly: with a forward, hooks or a
+    parametrization of its own, other padding than zeros, or shared between places.
 
     MACs grow by those of prediction and fusion only (see :class:`DyConv2d`), parameters
     about ``num_kernels`` times: to make a network cheaper, build it with fewer
-    channels. A second call changes only what is still static.
+    channels. A second call changes only what is still static. Train it on
+    several GPUs by DistributedDataParallel: the replicas of nn.DataParallel would all
+    call the predictors of the first GPU.
 
     ``include``, ``exclude`` and ``blocks`` are one or several regular expressions for
     the whole dotted name of a module. ``include`` and ``exclude`` also apply to
     everything inside.
 
     Args:
-        model: Any network; it is run once, without data.
+        model: Any network; it is run once, with its hooks but without data.
         num_kernels: K, the fixed kernels per output channel (the paper's g_t).
         include: If given, these and no others become dynamic, wherever they are. A
             convolution in no row of a block predicts from its own input.

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten
@@ -22,6 +23,11 @@ CONTAINERS = nn.Sequential | nn.ModuleList | nn.ModuleDict
 # mmcv's Conv2d has a forward of its own, but only for torch before 1.5.
 PLAIN_WRAPPERS = "mmcv.cnn.bricks.wrappers"
 Patterns = str | Sequence[str] | None
+# What is done to logits before a network returns them.
+AFTER_CLASSIFIER = {
+    F.interpolate, F.softmax, F.log_softmax, torch.softmax, torch.log_softmax,
+    torch.sigmoid, Tensor.softmax, Tensor.log_softmax, Tensor.sigmoid,
+}  # fmt: skip
 
 
 @dataclass
@@ -33,7 +39,8 @@ class Trace:
         edges: Pairs of them, the second of which receives the output of the first.
         pooled: Those whose input is a 1x1 map; no part of ``edges``.
         stem: Those whose input comes from no convolution.
-        classifier: Those that produce an output of the network.
+        classifier: Those that produce an output of the network, as it is or resized or
+            normalised.
         macs: Multiply-accumulates of the run.
     """
 
@@ -108,7 +115,10 @@ def choose(
 
 
 class _Marks(TorchFunctionMode):
-    """Mark each tensor with the convolutions that it was computed from."""
+    """Mark each tensor with the convolutions that it was computed from.
+
+    ``source`` is the convolution that it is the output of.
+    """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
@@ -116,6 +126,8 @@ class _Marks(TorchFunctionMode):
         marks = set().union(*sources)
         for tensor in _tensors(args[0] if out is None else out) if marks else ():
             tensor.convolutions = marks
+        if func in AFTER_CLASSIFIER and (source := getattr(args[0], "source", None)):
+            out.source = source
         return out
 
 
@@ -129,7 +141,7 @@ def run_once(model: nn.Module, input_shape: Sequence[int]) -> Trace:
     Raises:
         ValueError: The network does not run on it.
     """
-    seen, outputs = Trace(), {}
+    seen = Trace()
 
     def before(name: str, x: Tensor) -> None:
         seen.runs[name] = seen.runs.get(name, 0) + 1
@@ -141,7 +153,7 @@ def run_once(model: nn.Module, input_shape: Sequence[int]) -> Trace:
             seen.stem.add(name)
 
     def after(name: str, out: Tensor) -> None:
-        outputs[id(out)] = name, out
+        out.source = name
         if name not in seen.pooled:
             out.convolutions = {name}
 
@@ -162,8 +174,8 @@ def run_once(model: nn.Module, input_shape: Sequence[int]) -> Trace:
             f"({type(error).__name__}: {error}): give the input_shape that it takes, "
             "or dynamize the part of it that takes one tensor, such as its backbone"
         ) from error
-    ends = {id(tensor) for tensor in _tensors(results)}
-    seen.classifier.update(name for i, (name, _) in outputs.items() if i in ends)
+    sources = {getattr(tensor, "source", None) for tensor in _tensors(results)}
+    seen.classifier.update(sources - {None})
     seen.macs = counter.get_total_flops() // 2
     return seen
 
