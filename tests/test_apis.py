@@ -41,8 +41,16 @@ def test_data_sets_inside_wrappers_are_found_by_their_keys():
     ]
 
 
-@pytest.mark.parametrize("size", [(360, 480), (240, 320), (100, 500), (361, 734)])
-@pytest.mark.parametrize("stride", [(160, 213), (240, 320), (7, 9)])
+@pytest.mark.parametrize(
+    ("size", "stride"),
+    [
+        ((360, 480), (160, 213)),
+        ((240, 320), (240, 320)),
+        ((100, 500), (160, 213)),
+        ((361, 734), (240, 320)),
+        ((361, 734), (7, 9)),
+    ],
+)
 def test_windows_are_those_of_the_host(size, stride):
     test_cfg = ConfigDict(mode="slide", crop_size=(240, 320), stride=stride)
     shapes = []

@@ -207,8 +207,6 @@ def test_what_the_backbone_alone_saves():
 @pytest.mark.parametrize(
     "name",
     [
-        "dy-r18-d8_fcn_4xb2-40k_cityscapes-512x1024",
-        "dy-r18-d8_pspnet_4xb2-80k_cityscapes-769x769",
         "dy-r50-d8_deeplabv3plus_4xb2-80k_cityscapes-512x1024",
         "dy-mobilenet-v3-d8_lraspp_4xb2-80k_cityscapes-512x1024",
         "dy-r18-d16_fcn_1xb4-2k_camvid-240x320",

@@ -20,9 +20,9 @@ from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 pytestmark = pytest.mark.usefixtures("at_inference")
 
 BACKBONES = {
-    "dy-resnet18": lambda: DyResNet(18),
-    "dy-mobilenet-v3": DyMobileNetV3,
-    "dy-shuffle": DyShuffleNetV2,
+    "dy-resnet18": lambda: DyResNet(18, base_channels=8),
+    "dy-mobilenet-v3": lambda: DyMobileNetV3(widen_factor=0.25),
+    "dy-shuffle": lambda: DyShuffleNetV2(0.5),
 }
 
 

@@ -145,14 +145,16 @@ def test_layouts_of_an_optimized_network():
 
 
 def test_packed_weights_take_a_quarter_and_survive_saving():
-    packed = optimize_for_inference(DyResNet(18), int8=True)
+    packed, other = (
+        optimize_for_inference(DyResNet(18, base_channels=8), int8=True)
+        for _ in range(2)
+    )
     conv, predictor = packed.layer1[0].conv1, packed.layer1[0].predictor
     # Each row also has a scale and an offset.
     assert conv.bank.dtype == torch.uint8
-    assert conv.bank.nbytes == 32 * 6 * (64 * 9 + 8)
+    assert conv.bank.nbytes == 8 * 6 * (64 * 9 + 8)
     assert isinstance(predictor.hidden, Int8Linear)
-    assert predictor.logits.columns.shape == (16, 2 * 32 * 6 + 8)
-    other = optimize_for_inference(DyResNet(18), int8=True)
+    assert predictor.logits.columns.shape == (16, 2 * 8 * 6 + 8)
     other.load_state_dict(packed.state_dict())
     x = torch.randn(1, 3, 32, 32)
     for out, expected in zip(other(x), packed(x), strict=True):

@@ -27,13 +27,20 @@ CONFIG = (
     Path(__file__).parents[2]
     / "configs/dynet/dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
 )
+NARROW = dict(widen_factor=0.5)
+PLAIN = dict(num_kernels=None, widen_factor=0.5)
 # Dy- networks and their Fix- controls.
 BACKBONES = {
-    "dy-resnet18": (lambda: DyResNet(18), lambda: ResNet(18, base_channels=32)),
-    "dy-resnet50": (lambda: DyResNet(50), lambda: ResNet(50, base_channels=32)),
-    "dy-mobile": (DyMobileNetV2, lambda: DyMobileNetV2(num_kernels=None)),
-    "dy-mobilenet-v3": (DyMobileNetV3, lambda: DyMobileNetV3(num_kernels=None)),
-    "dy-shuffle": (DyShuffleNetV2, lambda: DyShuffleNetV2(num_kernels=None)),
+    "dy-resnet18": (
+        lambda: DyResNet(18, base_channels=8),
+        lambda: ResNet(18, base_channels=8),
+    ),
+    "dy-mobile": (lambda: DyMobileNetV2(**NARROW), lambda: DyMobileNetV2(**PLAIN)),
+    "dy-mobilenet-v3": (
+        lambda: DyMobileNetV3(**NARROW),
+        lambda: DyMobileNetV3(**PLAIN),
+    ),
+    "dy-shuffle": (lambda: DyShuffleNetV2(**NARROW), lambda: DyShuffleNetV2(**PLAIN)),
 }
 
 

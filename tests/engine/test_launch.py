@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmseg_dynet.engine.launch import VARIABLES, prepare_launch
+from mmseg_dynet.engine.launch import prepare_launch
 
 ROOT = Path(__file__).parents[2]
 STEPS = Path(__file__).with_name("distributed_steps.py")
@@ -20,10 +20,13 @@ COMPILED = (pytest.mark.recent_torch, pytest.mark.slow)
 ON_A_GPU = pytest.mark.gpu
 
 
-def run(*arguments: object, **variables: str) -> None:
+def run(*arguments: object) -> None:
+    call([sys.executable, "-W", "ignore", *arguments], PYTHONPATH=str(ROOT))
+
+
+def call(command: list, **variables: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | variables,
+        [*map(str, command)], env=os.environ | {"OMP_NUM_THREADS": "1"} | variables,
         capture_output=True, text=True, timeout=400,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
@@ -51,12 +54,18 @@ def test_two_processes_are_one_with_both_batches(options, tolerance, tmp_path):
 
 
 def test_the_training_tool_runs_in_two_processes_on_cpus(tiny_cityscapes, tmp_path):
-    run(*TORCHRUN, ROOT / "tools/train.py", CONFIG, "--launcher", "pytorch",
-        "--work-dir", tmp_path, "--cfg-options", "train_cfg.max_iters=2",
-        "train_cfg.val_interval=2", "train_dataloader.batch_size=2",
-        "default_hooks.checkpoint.interval=2",
-        *(f"{split}_dataloader.dataset.data_root={tiny_cityscapes}"
-          for split in ("train", "val", "test")), CUDA_VISIBLE_DEVICES="")  # fmt: skip
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    # torchrun lies beside the interpreter of the tests.
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    call(["bash", ROOT / "tools/dist_train.sh", CONFIG, 2,
+          "--work-dir", tmp_path, "--cfg-options", "train_cfg.max_iters=2",
+          "train_cfg.val_interval=2", "train_dataloader.batch_size=2",
+          "default_hooks.checkpoint.interval=2",
+          *(f"{split}_dataloader.dataset.data_root={tiny_cityscapes}"
+            for split in ("train", "val", "test"))],
+         CUDA_VISIBLE_DEVICES="", PATH=path, PORT=str(port))  # fmt: skip
     (log,) = tmp_path.glob("*/*.log")
     text = log.read_text()
     assert "Distributed training: True" in text
@@ -66,47 +75,29 @@ def test_the_training_tool_runs_in_two_processes_on_cpus(tiny_cityscapes, tmp_pa
     assert next(iter(weights)).startswith("backbone.")
 
 
-# Tells its rank, and how many processes it is connected to.
-LAUNCHED = """
-import sys
-import torch
-from mmengine.config import Config
-from mmseg_dynet.engine.launch import prepare_launch
-
-prepare_launch(Config(dict(launcher=sys.argv[1])))
-ranks = torch.ones(2)
-ranks[torch.distributed.get_rank()] = 0
-torch.distributed.all_reduce(ranks)
-print(torch.distributed.get_rank(), ranks.tolist())
-torch.distributed.destroy_process_group()
-"""
+def pretend(monkeypatch, variables: dict[str, str]) -> list[str]:
+    """Give this process a launcher's variables and no GPU; list what it connects by."""
+    backends = []
+    monkeypatch.setattr(os, "environ", os.environ | variables)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.distributed, "init_process_group", backends.append)
+    return backends
 
 
-def free_port() -> str:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return str(s.getsockname()[1])
-
-
-@pytest.mark.parametrize("launcher", ["slurm", "mpi"])
-def test_other_launchers_run_on_cpus(launcher):
-    outside = os.environ | {
-        "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(),
-    }  # fmt: skip
-    names = VARIABLES[launcher]
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", LAUNCHED, launcher],
-            env=outside | dict(zip(names, (rank, rank, "2"), strict=True)),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in ("0", "1")
-    ]  # fmt: skip
-    for rank, process in enumerate(started):
-        said, error = process.communicate(timeout=120)
-        assert process.returncode == 0, error[-4000:]
-        assert f"{rank} [1.0, 1.0]" in said
+@pytest.mark.parametrize(
+    ("launcher", "names"),
+    [
+        ("slurm", "SLURM_PROCID SLURM_LOCALID SLURM_NTASKS"),
+        ("mpi", "OMPI_COMM_WORLD_RANK OMPI_COMM_WORLD_LOCAL_RANK OMPI_COMM_WORLD_SIZE"),
+    ],
+)
+def test_other_launchers_run_on_cpus(launcher, names, monkeypatch):
+    values = ("3", "1", "4")  # rank, rank on this machine, processes
+    backends = pretend(monkeypatch, dict(zip(names.split(), values, strict=True)))
+    prepare_launch(Config(dict(launcher=launcher)))
+    assert backends == ["gloo"]
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT")
+    assert [os.environ[name] for name in names] == [*values, "29500"]
 
 
 DDP = dict(
@@ -125,9 +116,7 @@ MINE = dict(type="Mine", device_ids=[1], static_graph=True)
     ],
 )
 def test_a_config_is_made_fit_for_cpus(options, wrapper, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.distributed, "init_process_group", lambda _: None)
-    monkeypatch.setenv("MASTER_PORT", "0")
+    pretend(monkeypatch, {})
     norm = dict(type="SyncBN", requires_grad=True)
     cfg = Config(dict(launcher="pytorch", sync_bn="torch", norm=norm, **options))
     prepare_launch(cfg)

@@ -31,22 +31,6 @@ def test_dynamic_chain_is_its_layers_with_coefficients_of_the_branch_input():
     torch.testing.assert_close(branch(x), second.bn(out))
 
 
-def test_predictor_is_one_linear_layer_for_all_convolutions():
-    predictor = build_branch(LAYERS, 3, **SHARED).predictor
-    assert predictor.hidden is None
-    assert predictor.logits.weight.shape == ((6 + 6) * 3, 4)
-
-
-def test_control_is_plain_and_has_the_same_parameter_names():
-    static = build_branch(LAYERS, None, **SHARED)
-    dynamic = build_branch(LAYERS, 3, **SHARED)
-    assert [type(layer) for layer in static] == [ConvModule, nn.AvgPool2d, ConvModule]
-    assert type(static[0].conv) is nn.Conv2d
-    assert list(static.state_dict()) == [
-        name for name in dynamic.state_dict() if not name.startswith("predictor.")
-    ]
-
-
 @pytest.mark.parametrize("num_kernels", [None, 2])
 def test_arguments_of_a_layer_precede_the_shared_ones(num_kernels):
     branch = build_branch(LAYERS, num_kernels, **SHARED)

@@ -73,7 +73,7 @@ def test_dy_mobile_with_one_kernel_at_one_is_fix_mobile(make_equal):
     torch.testing.assert_close(dynamic.double().eval()(x), fix.double().eval()(x))
 
 
-@pytest.mark.parametrize("num_kernels", [6, 1, None])
+@pytest.mark.parametrize("num_kernels", [6, None])
 @pytest.mark.parametrize(
     ("same_width", "blocks"), [(False, dy_mobile_blocks), (True, same_width_blocks)]
 )

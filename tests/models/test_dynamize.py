@@ -25,7 +25,7 @@ from mmseg.models.backbones import (
     UNet,
 )
 from mmseg.models.backbones.bisenetv2 import BiSeNetV2
-from pytorchcv.models.resnet import get_resnet
+from pytorchcv.models.resnet import ResNet as ThirdPartyResNet
 from pytorchcv.models.shufflenetv2 import get_shufflenetv2
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -98,7 +98,12 @@ NETWORKS: dict[str, tuple[Callable[..., nn.Module], int, int]] = {
         12,
         19,
     ),
-    "pytorchcv-resnet": (lambda: get_resnet(18, width_scale=0.125), 16, 21),
+    "pytorchcv-resnet": (
+        lambda: ThirdPartyResNet([[8, 8], [16, 16], [32, 32], [64, 64]], 8,
+                                 bottleneck=False, conv1_stride=True, num_classes=10),
+        16,
+        20,
+    ),
 }  # fmt: skip
 init_default_scope("mmseg")  # UNet and STDCNet build their parts from it
 
@@ -369,8 +374,8 @@ def test_ddrnet_is_dynamic_in_its_blocks_and_nowhere_else():
 def test_a_dynamized_resnet_is_dy_resnet():
     torch.manual_seed(0)
     model, reference = (
-        evaluated(dynamize(ResNet(50, base_channels=32))),
-        evaluated(DyResNet(50)),
+        evaluated(dynamize(ResNet(50, base_channels=8))),
+        evaluated(DyResNet(50, base_channels=8)),
     )
     assert [*model.state_dict()] == [*reference.state_dict()]
     reference.load_state_dict(model.state_dict())
@@ -544,6 +549,31 @@ def test_a_network_that_stays_static_is_an_error(model, options, message):
     assert not any(isinstance(module, DyConv2d) for module in model.modules())
 
 
+@pytest.mark.parametrize(
+    "finish",
+    [
+        nn.Identity(),
+        nn.Upsample(scale_factor=2, mode="bilinear"),
+        nn.Softmax(1),
+        lambda logits: {"out": nn.functional.interpolate(logits, size=8).sigmoid()},
+    ],
+    ids=["as it is", "resized", "normalised", "both"],
+)
+def test_the_classifier_stays_static(finish):
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.classifier = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)
+            self.first, self.second = (nn.Conv2d(4, 4, 3) for _ in range(2))
+
+        def forward(self, x):
+            return finish(self.classifier(self.second(self.first(self.stem(x)))))
+
+    report = dynamize(Network()).dynamization
+    assert report.blocks == {"": ["first", "second"]}
+    assert report.static["classifier"] == "produces the network's output"
+
+
 def test_dtype_device_mode_and_what_is_frozen_are_kept():
     model = Toy().double().eval()
     model.second.requires_grad_(False)
@@ -562,8 +592,8 @@ def test_dtype_device_mode_and_what_is_frozen_are_kept():
 def test_the_report_counts_what_the_counter_counts():
     shape = (2, 3, 64, 128)
     with torch.device("meta"):
-        static = DDRNet()
-        dynamic = dynamize(DDRNet(), input_shape=shape)
+        static = DDRNet(channels=8, ppm_channels=8)
+        dynamic = dynamize(DDRNet(channels=8, ppm_channels=8), input_shape=shape)
     counts = [count_complexity(model, shape) for model in (static, dynamic)]
     assert dynamic.dynamization.macs == tuple(count.macs for count in counts)
     assert dynamic.dynamization.parameters == tuple(c.parameters for c in counts)

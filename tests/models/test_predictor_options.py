@@ -70,9 +70,16 @@ def test_all_that_is_exact_stays_exact(name, coefficients):
 
 
 @pytest.mark.recent_torch
-@pytest.mark.parametrize(
-    "name", ["dy-resnet", pytest.param("dynamized", marks=pytest.mark.slow)]
-)
+def test_predictors_are_exported(coefficients, check_exports):
+    torch.manual_seed(0)
+    options = dict(num_kernels=3, coefficients=coefficients)
+    layers = DyConv2d(3, 8, 3, **options), DyConv2d(8, 8, 1, **options)
+    check_exports(nn.Sequential(*layers).eval(), torch.randn(1, 3, 32, 32))
+
+
+@pytest.mark.slow
+@pytest.mark.recent_torch
+@pytest.mark.parametrize("name", ["dy-resnet", "dynamized"])
 def test_exports_to_a_program_and_to_onnx(name, coefficients, check_exports):
     check_exports(trained(name, coefficients), torch.randn(1, 3, 128, 128))
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmseg_dynet.models import ShuffleNetV2
-from mmseg_dynet.models.blocks import ShuffleUnit, shuffle
+from mmseg_dynet.models.blocks import shuffle
 
 CHANNELS = {
     0.5: (48, 96, 192, 1024),
@@ -18,12 +18,6 @@ CHANNELS = {
     2.0: (244, 488, 976, 2048),
 }
 NUM_CLASSES = 1000
-SHARED = dict(dilation=1, num_kernels=None, norm_cfg=dict(type="BN"))
-
-
-class Negate(nn.Module):
-    def forward(self, x):
-        return -x
 
 
 def third_party(widen_factor):
@@ -94,31 +88,8 @@ def test_size_is_the_published_one(widen_factor, parameters, published_macs):
         classifier(backbone(x)[0].mean((2, 3)))
     count = sum(p.numel() for m in (backbone, classifier) for p in m.parameters())
     assert count == parameters
-    assert counter.get_total_flops() / 2 == hand_counted_macs(widen_factor)
     # The paper rounds up: 40.5 M is its 41.
     assert published_macs - 1e6 < counter.get_total_flops() / 2 <= published_macs
-
-
-def hand_counted_macs(widen_factor):
-    """MACs at 224x224, convolution by convolution."""
-    *widths, last_channels = CHANNELS[widen_factor]
-    macs = 112**2 * 24 * 3 * 9
-    channels = 24
-    for width, num_units, side in zip(widths, (4, 8, 4), (28, 14, 7), strict=True):
-        half = width // 2
-        macs += side**2 * channels * (9 + channels)  # left of the first unit
-        macs += (2 * side) ** 2 * half * channels
-        macs += side**2 * half * (9 + width - channels)
-        macs += (num_units - 1) * side**2 * half * (half + 9 + half)
-        channels = width
-    return macs + 7**2 * last_channels * channels + NUM_CLASSES * last_channels
-
-
-def test_unit_works_on_the_right_channels_and_interleaves_the_halves():
-    unit = ShuffleUnit(8, 4, groups=4, **SHARED)
-    unit.right = Negate()
-    x = torch.arange(8.0).view(1, 8, 1, 1)
-    assert unit(x).flatten().tolist() == [0, -4, 1, -5, 2, -6, 3, -7]
 
 
 def test_an_old_torch_interleaves_the_same(monkeypatch):

@@ -16,7 +16,9 @@ from mmseg_dynet.ops import (
 )
 from mmseg_dynet.ops.per_image import choose, fuses_feature_maps
 
-WAYS = ("grouped", "loop", "matmul")
+# "matmul" is for kernels of 1x1; others fall back to the rule.
+WAYS = [("grouped", 3), ("grouped", 1), ("loop", 3), ("loop", 1), ("matmul", 1)]
+ways = pytest.mark.parametrize(("name", "kernel"), WAYS)
 FORMATS = (torch.contiguous_format, torch.channels_last)
 # Kernel, stride, padding, dilation and groups of four channels.
 GEOMETRIES = [
@@ -44,11 +46,13 @@ def one_by_one(x, kernels, bias, *geometry):
     return torch.stack([F.conv2d(i, k, bias, *geometry) for i, k in images])
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize(
+    ("name", "kernel", "stride", "padding", "dilation", "groups"),
+    [(name, *geometry) for name in ("grouped", "loop") for geometry in GEOMETRIES]
+    + [("matmul", *geometry) for geometry in GEOMETRIES[:2]],
+)
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("batch", (1, 3))
-@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation", "groups"),
-                         GEOMETRIES)  # fmt: skip
 def test_value_and_gradient_equal_one_convolution_per_image(
     name, memory_format, batch, kernel, stride, padding, dilation, groups, device
 ):
@@ -68,9 +72,8 @@ def test_value_and_gradient_equal_one_convolution_per_image(
         torch.testing.assert_close(*grads)
 
 
-@pytest.mark.parametrize("name", WAYS)
+@ways
 @pytest.mark.parametrize("batch", (1, 3))
-@pytest.mark.parametrize("kernel", (1, 3))
 def test_channels_last_is_kept(name, batch, kernel):
     x, kernels, bias = make_case(batch, (kernel, kernel))
     with force_implementation(name):
@@ -79,9 +82,9 @@ def test_channels_last_is_kept(name, batch, kernel):
         assert out.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("name", WAYS)
-def test_autocast(name, device, autocast_type):
-    case = make_case(dtype=torch.float32)
+@ways
+def test_autocast(name, kernel, device, autocast_type):
+    case = make_case(kernel=(kernel, kernel), dtype=torch.float32)
     expected = one_by_one(*case)
     x, kernels, bias = (t.to(device) for t in case)
     with torch.autocast(device, autocast_type), force_implementation(name):
@@ -90,9 +93,8 @@ def test_autocast(name, device, autocast_type):
     torch.testing.assert_close(out.float().cpu(), expected, rtol=0.02, atol=0.1)
 
 
-@pytest.mark.parametrize("name", WAYS)
+@ways
 @pytest.mark.parametrize("memory_format", FORMATS)
-@pytest.mark.parametrize("kernel", (1, 3))
 def test_transforms_of_torch_func_equal_autograd(name, memory_format, kernel):
     x, kernels, bias = make_case(kernel=(kernel, kernel))
     x = x.to(memory_format=memory_format)
@@ -232,15 +234,14 @@ def test_an_unknown_implementation_is_named():
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
-@pytest.mark.parametrize("name", WAYS)
+@ways
 @pytest.mark.parametrize("memory_format", FORMATS)
-@pytest.mark.parametrize("kernel_size", [1, 3])
 def test_a_graph_traced_with_one_image_gives_no_wrong_answer_for_two(
-    kernel_size, memory_format, name
+    name, kernel, memory_format
 ):
     """It may fail or be right; it must not give all images the kernel of the first."""
     torch.manual_seed(0)
-    layer = nn.Sequential(DyConv2d(4, 6, kernel_size), nn.BatchNorm2d(6)).eval()
+    layer = nn.Sequential(DyConv2d(4, 6, kernel), nn.BatchNorm2d(6)).eval()
     one, two = (
         torch.randn(batch, 4, 8, 8).to(memory_format=memory_format) for batch in (1, 2)
     )

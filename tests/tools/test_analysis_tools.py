@@ -102,11 +102,13 @@ def test_benchmark_in_onnxruntime(run_tool, write_config, tmp_path):
 def test_benchmark_of_training(run_tool, write_config, tmp_path):
     run_tool("analysis_tools/benchmark.py", write_config("dy-", binary=True), "--train",
              "--shape", 64, 64, "--batch", 2, "--repeats", 2, "--warmup", 1, "--amp",
+             "--feature-fusion", "--memory-format", "contiguous",
              "--json", tmp_path / "record.json")  # fmt: skip
     record = read(tmp_path / "record.json")
-    first, third = record["dynamic_quartiles_ms"]
-    assert first <= record["dynamic_ms"] <= third
-    assert record["dynamic_peak_mb"] > 100
+    for side in ("dynamic", "feature_fusion"):
+        first, third = record[f"{side}_quartiles_ms"]
+        assert first <= record[f"{side}_ms"] <= third
+        assert record[f"{side}_peak_mb"] > 100
 
 
 def test_implementations_are_timed_side_by_side(run_tool, tmp_path):

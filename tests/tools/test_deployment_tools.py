@@ -86,13 +86,16 @@ def test_a_model_that_differs_is_not_written(run_tool, write_config, monkeypatch
         export_model(model, *arguments)
         model.decode_head.conv_seg.bias.data[3] += 1e-3
 
-    monkeypatch.setattr(export, "export", export_another)
     config = write_config("")
-    with pytest.raises(SystemExit, match=r"model\.pt2 is not written: at 1 x 3 x 64"):
-        run_tool(
-            "deployment/export.py", config, "--shape", 64, 96, "--out", "model.pt2"
-        )
-    assert [path.name for path in config.parent.iterdir()] == [config.name]
+    arguments = (config, "--shape", 64, 96, "--dynamic-shape", "--out")
+    printed = run_tool("deployment/export.py", *arguments, "equal.pt2")
+    for shape in ("1 x 3 x 64 x 96", "2 x 3 x 73 x 119", "3 x 3 x 88 x 110"):
+        assert f"difference at {shape}" in printed
+    monkeypatch.setattr(export, "export", export_another)
+    with pytest.raises(SystemExit, match=r"other\.pt2 is not written: at 1 x 3 x 64"):
+        run_tool("deployment/export.py", *arguments, "other.pt2")
+    names = sorted(path.name for path in config.parent.iterdir())
+    assert names == sorted([config.name, "equal.pt2"])
 
 
 def converted_config(config: Path, printed: str) -> Config:
