@@ -5,8 +5,11 @@ from types import NoneType
 
 from mmengine.runner import Runner
 
-# What training changes in the states of optimizers and schedules.
-PROGRESS = {"params", "last_step", "base_values", "best", "num_bad_epochs"}
+# What training changes in the states of optimizers and schedules, or AdamW sets itself.
+PROGRESS = {
+    "params", "last_step", "base_values", "best", "num_bad_epochs",
+    "decoupled_weight_decay",
+}  # fmt: skip
 REMEDY = (
     "To use the config's settings, start from its weights: --cfg-options "
     "load_from=FILE without --resume"
