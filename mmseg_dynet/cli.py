@@ -80,15 +80,18 @@ def load_run_config(args: Namespace) -> Config:
 
 
 def add_setup_check(cfg: Config) -> None:
-    """Add a CheckSetupHook to a config without one, such as MMSegmentation's own."""
-    hooks = cfg.get("default_hooks") or {}
-    options = hooks.get("check_setup", {})  # None: no such hook, as MMEngine has it
-    if options is not None and "CheckSetupHook" not in str(cfg.get("custom_hooks")):
+    """Add a CheckSetupHook to a config without one, such as MMSegmentation's own.
+
+    None takes away the hooks check_setup and finite_loss, as it does MMEngine's own.
+    """
+    hooks = {"check_setup": {}, **(cfg.get("default_hooks") or {})}
+    if "CheckSetupHook" in str(cfg.get("custom_hooks")):
+        hooks["check_setup"] = None
+    elif hooks["check_setup"] is not None:
         # Before custom hooks: EMAHook, say, takes what it needs from a checkpoint.
-        cfg.default_hooks = {
-            **hooks,
-            "check_setup": {"type": "CheckSetupHook", **options},
-        }
+        hooks["check_setup"] = {"type": "CheckSetupHook", **hooks["check_setup"]}
+    ours = ("check_setup", "finite_loss")  # for which MMEngine refuses None
+    cfg.default_hooks = {n: h for n, h in hooks.items() if h or n not in ours}
 
 
 def check_data(cfg: Config, *splits: str) -> None:

@@ -71,10 +71,11 @@ def test_any_config_gets_the_hook_with_its_options(hooks):
     assert cfg.default_hooks.check_setup == dict(type="CheckSetupHook", **given)
 
 
-def test_a_config_may_do_without_the_hook():
-    cfg = Config(dict(default_hooks=dict(check_setup=None)))
+def test_none_takes_hooks_away():
+    hooks = dict(check_setup=None, finite_loss=None, logger=None)
+    cfg = Config(dict(default_hooks=hooks))
     add_setup_check(cfg)
-    assert cfg.default_hooks.check_setup is None
+    assert cfg.default_hooks == dict(logger=None)
 
 
 # init_cfg
