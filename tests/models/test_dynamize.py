@@ -555,7 +555,9 @@ def test_a_network_that_stays_static_is_an_error(model, options, message):
         nn.Identity(),
         nn.Upsample(scale_factor=2, mode="bilinear"),
         nn.Softmax(1),
-        lambda logits: {"out": nn.functional.interpolate(logits, size=8).sigmoid()},
+        lambda logits: {
+            "out": nn.functional.interpolate(input=logits, size=8).sigmoid()
+        },
     ],
     ids=["as it is", "resized", "normalised", "both"],
 )

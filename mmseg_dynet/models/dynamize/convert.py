@@ -91,9 +91,9 @@ def dynamize(
 
     MACs grow by those of prediction and fusion only (see :class:`DyConv2d`), parameters
     about ``num_kernels`` times: to make a network cheaper, build it with fewer
-    channels. A second call changes only what is still static. Train it on
-    several GPUs by DistributedDataParallel: the replicas of nn.DataParallel would all
-    call the predictors of the first GPU.
+    channels. A second call changes only what is still static. On several GPUs, train
+    with DistributedDataParallel: the replicas of nn.DataParallel would all call the
+    predictors of the first GPU.
 
     ``include``, ``exclude`` and ``blocks`` are one or several regular expressions for
     the whole dotted name of a module. ``include`` and ``exclude`` also apply to

@@ -122,12 +122,12 @@ class _Marks(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        sources = [getattr(t, "convolutions", ()) for t in _tensors((args, kwargs))]
-        marks = set().union(*sources)
+        inputs = _tensors((args, kwargs))
+        marks = set().union(*(getattr(t, "convolutions", ()) for t in inputs))
         for tensor in _tensors(args[0] if out is None else out) if marks else ():
             tensor.convolutions = marks
-        if func in AFTER_CLASSIFIER and (source := getattr(args[0], "source", None)):
-            out.source = source
+        if func in AFTER_CLASSIFIER:
+            out.source = getattr(inputs[0], "source", None)
         return out
 
 
