@@ -115,7 +115,7 @@ def _safe_globals() -> list:
 
 def _method(owner: type, name: str) -> object:
     """One of METHODS, in place of ``getattr``."""
-    if name not in METHODS.get(owner, ()):
+    if not isinstance(owner, type) or name not in METHODS.get(owner, ()):
         raise pickle.UnpicklingError(f"getattr({owner!r}, {name!r})")
     return getattr(owner, name)
 

@@ -106,8 +106,9 @@ def test_a_history_that_numpy_1_wrote_is_read(tmp_path):
         # Harmless by itself: it hands out what others could call.
         (getattr, HistoryBuffer, "__init__"),
         (getattr, OneCycleParamScheduler, "step"),
+        (getattr, [], "append"),
     ],
-    ids=["system", "exec", "history", "schedule"],
+    ids=["system", "exec", "history", "schedule", "list"],
 )
 def test_code_is_refused(tmp_path, monkeypatch, call):
     monkeypatch.chdir(tmp_path)
