@@ -1,57 +1,34 @@
-"""What the runs in results/ say: statistics, and the tables of the documents."""
+"""What the runs in results/ say: the tables of the documents."""
 
 import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev, variance
+from statistics import mean, stdev
 
 import numpy as np
-from scipy.stats import t
+from intervals import Interval, mean_iou, over_photographs, paired, pooled, unpaired
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
-PLANNED_PAIRS = 3  # of network and data set, in the mean over all
 AFTERWARDS = (RESULTS / "diagnosis", RESULTS / "test")
+COMPARED = ("dynamic", "control", "narrowed", "twin", "constant")  # others are variants
+NAMES = {
+    "resnet18": "ResNet-18",
+    "resnet18-pretrained": "ResNet-18, pretrained",
+    "ddrnet23": "DDRNet-23",
+    "labelmefacade": "LabelMeFacade",
+    "camvid": "CamVid",
+}
+PLANNED = {  # seeds of each pair in the mean over all
+    ("resnet18", "labelmefacade"): 5,
+    ("ddrnet23", "labelmefacade"): 5,
+    ("ddrnet23", "camvid"): 5,
+}
+WAYS = ("mIoU", "windows_mIoU")  # whole images, and windows
+JUDGED_SEEDS = 4  # by CamVid's test split, of both arms, before its figures count
 Arms = dict[str, dict[float, dict]]  # arm -> seed or learning rate -> result
-Interval = tuple[float, float]  # centre and half-width
-
-
-def interval(values: Sequence[float], level: float = 0.95) -> Interval:
-    """Mean and half-width of its confidence interval; infinite for one value."""
-    return pooled_interval([values], level)
-
-
-def pooled_interval(groups: Sequence[Sequence[float]], level: float = 0.95) -> Interval:
-    """The mean of the means of groups, which are taken to vary alike."""
-    centre = mean(map(mean, groups))
-    degrees = sum(len(group) - 1 for group in groups)
-    if degrees == 0:
-        return centre, math.inf
-    squares = sum((len(g) - 1) * variance(g) for g in groups if len(g) > 1)
-    error = math.sqrt(squares / degrees * sum(1 / len(g) for g in groups)) / len(groups)
-    return centre, t.ppf((1 + level) / 2, degrees) * error
-
-
-def over_collections(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
-    """Bounds of the difference in mIoU, had other collections been photographed.
-
-    They are the 95 % of 2000 draws of as many collections, with replacement. Both are
-    (seeds, collections, 3, classes), areas as in evaluation.py; seeds are averaged.
-    """
-    random = np.random.default_rng(0)
-    number = ours.shape[1]
-    differences = []
-    for _ in range(2000):
-        drawn = random.integers(number, size=number)
-        scores = []
-        for areas in (ours, theirs):
-            intersections, unions, labels = areas[:, drawn].sum(1).transpose(1, 0, 2)
-            iou = intersections / np.maximum(unions, 1)
-            scores.append(100 * iou.mean(0)[labels[0] > 0].mean())
-        differences.append(scores[0] - scores[1])
-    return tuple(np.percentile(differences, [2.5, 97.5]))
 
 
 def read(folder: Path, key: str = "seed") -> dict[tuple[str, str], Arms]:
@@ -82,8 +59,13 @@ def read_costs() -> dict[tuple[str, str], dict[str, dict]]:
         for network in (cost["network"], f"{cost['network']}-pretrained"):
             costs[network, cost["dataset"]][cost["arm"]] = cost
     for arms in costs.values():
-        arms["constant"] = arms["control"]  # once its kernels are fused
+        arms["constant"] = arms["control"]  # as it would be with its kernels fused
     return costs
+
+
+def title(key: tuple[str, str]) -> str:
+    """A network and a data set, in words."""
+    return " on ".join(NAMES[name] for name in key)
 
 
 def common_seeds(first: dict, second: dict) -> list[int]:
@@ -99,17 +81,23 @@ def without_seed(arms: Arms, seed: int) -> Arms:
     }
 
 
-def differences(arms: Arms, arm: str, key: str = "mIoU") -> list[float]:
-    """The dynamic network less an arm, of each seed that both have."""
-    ours, theirs = arms.get("dynamic", {}), arms[arm]
-    return [ours[s][key] - theirs[s][key] for s in common_seeds(ours, theirs)]
+def differences(
+    arms: Arms, other: str, key: str = "mIoU", ours: str = "dynamic"
+) -> list[float]:
+    """One arm, the dynamic network, less another, of each seed that both have."""
+    first, second = arms.get(ours, {}), arms.get(other, {})
+    return [first[s][key] - second[s][key] for s in common_seeds(first, second)]
 
 
-def show(value: Interval) -> list[str]:
-    """The centre and the bounds of an interval."""
-    centre, half = value
-    bounds = f"{centre - half:+.2f} to {centre + half:+.2f}"
-    return [f"{centre:+.2f}", bounds if half < math.inf else "none"]
+def bounds(value: Interval) -> str:
+    """An interval, as the text of a cell."""
+    known = math.isfinite(value[0])
+    return "{:+.2f} to {:+.2f}".format(*value) if known else "one seed"
+
+
+def show(values: Sequence[float]) -> list[str]:
+    """The mean of paired differences and its interval; empty cells without any."""
+    return [f"{mean(values):+.2f}", bounds(paired(values))] if values else ["", ""]
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:
@@ -125,30 +113,77 @@ def table(rows: list[list[str]]) -> str:
     return "".join(lines) if len(rows) > 1 else ""
 
 
-def arms_table(arms: Arms, costs: dict[str, dict]) -> str:
-    """Every arm's cost and mIoU."""
-    rows = [["arm", "GMACs", "ms", "seeds", "mIoU, whole images", "mIoU, windows"]]
-    for arm, runs in arms.items():
-        rows.append([
-            arm,
-            f"{costs[arm]['macs'] / 1e9:.2f}",
-            f"{costs[arm]['ms']:.0f}",
-            f"{len(runs)}",
-            mean_and_deviation([run["mIoU"] for run in runs.values()]),
-            mean_and_deviation([run["windows_mIoU"] for run in runs.values()]),
-        ])  # fmt: skip
+def summary() -> str:
+    """The table of README.md: cost and mIoU of all that is compared."""
+    costs = read_costs()
+    rows = [["", "10^6 parameters", "GMACs", "ms", "seeds", "mIoU", "dynamic minus it"]]
+    for key, arms in sorted(read(RESULTS).items()):
+        rows.append([f"**{title(key)}**", *[""] * 6])
+        for arm in COMPARED:
+            if not (runs := arms.get(arm)):
+                continue
+            cost = costs[key][arm]
+            centre, interval = show(differences(arms, arm) if arm != "dynamic" else [])
+            rows.append([
+                arm,
+                f"{cost['parameters'] / 1e6:.1f}",
+                f"{cost['macs'] / 1e9:.2f}",
+                f"{cost['ms']:.0f}",
+                f"{len(runs)}",
+                mean_and_deviation([run["mIoU"] for run in runs.values()]),
+                f"{centre} ({interval})" if centre else "",
+            ])  # fmt: skip
     return table(rows)
 
 
-def differences_table(arms: Arms) -> str:
-    """The dynamic network less every other, paired by seed."""
-    rows = [["dynamic minus", "seeds", "whole images", "95 %", "windows", "95 %"]]
-    for arm in arms:
-        pairs = differences(arms, arm)
-        if arm != "dynamic" and pairs:
-            windows = differences(arms, arm, "windows_mIoU")
-            scores = show(interval(pairs)) + show(interval(windows))
-            rows.append([arm, f"{len(pairs)}", *scores])
+def arms_table(arms: Arms) -> str:
+    """The mIoU of every arm, and how much of it the last fifth of training brings."""
+    rows = [["arm", "seeds", "whole images", "windows", "gain of the last fifth"]]
+    for arm, runs in arms.items():
+        scores = ([run[key] for run in runs.values()] for key in WAYS)
+        gains = [last_fifth(run) for run in runs.values() if "curve" in run]
+        gain = f"{mean(gains):.1f}" if gains else ""
+        rows.append([arm, f"{len(runs)}", *map(mean_and_deviation, scores), gain])
+    return table(rows)
+
+
+def last_fifth(run: dict) -> float:
+    """What the last fifth of the iterations adds to the mIoU."""
+    start = 0.8 * run["iterations"]
+    *_, before = (miou for step, miou in run["curve"] if step <= start)
+    return run["mIoU"] - before
+
+
+def differences_table(arms: Arms, tuned: bool = False) -> str:
+    """The dynamic network less every other, by seed; if tuned, without seed 0, too."""
+    head = ["dynamic minus", "seeds", "whole images", "95 %", "95 %, unpaired"]
+    rows = [[*head, "windows", "95 %"]]
+    notes = {"": arms, ", seed 0 left out": without_seed(arms, 0)}
+    for arm in COMPARED[1:]:
+        for note, some in notes.items():
+            pairs, windows = (differences(some, arm, key) for key in WAYS)
+            if len(pairs) > 1 and (tuned or not note):
+                ours, theirs = (
+                    [run["mIoU"] for run in some[a].values()] for a in ("dynamic", arm)
+                )
+                scores = [*show(pairs), bounds(unpaired(ours, theirs)), *show(windows)]
+                rows.append([f"{arm}{note}", f"{len(pairs)}", *scores])
+    return table(rows)
+
+
+def variants_table(arms: Arms) -> str:
+    """Variants of the dynamic network: chosen by seed 0, judged by the others."""
+    rows = [["variant", "minus dynamic, seed 0", "other seeds"]]
+    rows[0] += ["minus dynamic", "95 %", "minus control", "95 %"]
+    others = without_seed(arms, 0)
+    for arm in sorted(arms.keys() - {*COMPARED}):
+        first = arms[arm][0]["mIoU"] - arms["dynamic"][0]["mIoU"]
+        scores = [
+            cell
+            for other in ("dynamic", "control")
+            for cell in show(differences(others, other, ours=arm))
+        ]
+        rows.append([arm, f"{first:+.2f}", f"{len(others[arm])}", *scores])
     return table(rows)
 
 
@@ -162,9 +197,27 @@ def classes_table(arms: Arms) -> str:
     for name in ours[seeds[0]]["class_IoU"]:
         row = [name]
         for key in ("class_IoU", "windows_class_IoU"):
-            pairs = [ours[s][key][name] - theirs[s][key][name] for s in seeds]
-            row += show(interval(pairs))
+            row += show([ours[s][key][name] - theirs[s][key][name] for s in seeds])
         rows.append(row)
+    return table(rows)
+
+
+def photographs_table(arms: Arms) -> str:
+    """The dynamic network less others, had other photographs been taken."""
+    rows = [["dynamic minus", "seeds", "collections", "95 %", "without the largest"]]
+    for arm in COMPARED[1:]:
+        seeds = common_seeds(arms.get(arm, {}), arms.get("dynamic", {}))
+        pair = [
+            np.array([list(arms[a][seed]["areas"].values()) for seed in seeds])
+            for a in ("dynamic", arm)
+            if seeds
+        ]
+        if not pair or (number := pair[0].shape[1]) == 1:
+            continue
+        largest = pair[0][0, :, 2].sum(1).argmax()  # by labelled pixels
+        ours, theirs = (mean_iou(np.delete(a, largest, axis=1)) for a in pair)
+        row = [arm, f"{len(seeds)}", f"{number}", bounds(over_photographs(*pair))]
+        rows.append([*row, f"{ours - theirs:+.2f}"])
     return table(rows)
 
 
@@ -182,100 +235,71 @@ def coefficients_table(arms: Arms) -> str:
             for key in ("std", "share")
         )
         fixed, fitted, both = (
-            show(interval([run[key] - run["mIoU"] for run in runs.values()]))
+            show([run[key] - run["mIoU"] for run in runs.values()])
             for key in ("fixed_mIoU", "fitted_mIoU", "fixed_fitted_mIoU")
         )
         control = arms.get("control", {})
         seeds = common_seeds(runs, control)
-        pairs = [runs[s]["fixed_mIoU"] - control[s]["mIoU"] for s in seeds]
-        below = show(interval(pairs)) if pairs else ["", ""]
+        below = show([runs[s]["fixed_mIoU"] - control[s]["mIoU"] for s in seeds])
         row = [arm, f"{len(runs)}", f"{deviation:.3f}", f"{100 * share:.0f}"]
         rows.append([*row, *fixed, fitted[0], both[0], *below])
     return table(rows)
 
 
-def collections_table(arms: Arms) -> str:
-    """The dynamic network less others, with bounds for other photographs."""
-    rows = [["dynamic minus", "seeds", "collections", "whole images", "95 %"]]
-    for arm, runs in arms.items():
-        seeds = common_seeds(runs, arms.get("dynamic", {}))
-        if arm == "dynamic" or not seeds:
-            continue
-        ours, theirs = (
-            np.array([list(arms[a][seed]["areas"].values()) for seed in seeds])
-            for a in ("dynamic", arm)
-        )
-        if (number := ours.shape[1]) > 1:
-            low, high = over_collections(ours, theirs)
-            bounds = f"{low:+.2f} to {high:+.2f}"
-            centre = f"{mean(differences(arms, arm)):+.2f}"
-            rows.append([arm, f"{len(seeds)}", f"{number}", centre, bounds])
-    return table(rows)
-
-
-def sweep_table(arms: Arms) -> str:
-    """The mIoU on whole images by learning rate."""
-    rates = sorted({rate for runs in arms.values() for rate in runs})
-    rows = [["learning rate", *map(str, rates)]]
-    for arm, runs in arms.items():
-        scores = (f"{runs[rate]['mIoU']:.2f}" if rate in runs else "" for rate in rates)
-        rows.append([arm, *scores])
-    return table(rows)
-
-
-def overall_table(results: dict[tuple[str, str], Arms]) -> str:
-    """Dynamic minus control over networks and data sets, each of equal weight."""
-    rows = [["dynamic minus control", "seeds", "whole images", "95 %"]]
-    groups = {
-        key: differences(arms, "control")
-        for key, arms in sorted(results.items())
-        if "pretrained" not in key[0] and "control" in arms
-    }
-    groups = {key: pairs for key, pairs in groups.items() if len(pairs) > 1}
-    for (network, dataset), pairs in groups.items():
-        name = f"{network}, {dataset}"
-        rows.append([name, f"{len(pairs)}", *show(interval(pairs))])
-    if len(groups) == PLANNED_PAIRS:
-        pooled = show(pooled_interval(list(groups.values())))
-        rows.append(["mean of these", "", *pooled])
-    return table(rows)
-
-
 def judged(arms: Arms) -> dict[str, Arms]:
-    """What judge.py has measured, by the part of the test split."""
+    """What judge.py has measured, by the part of the test split, once it counts."""
     parts = defaultdict(lambda: defaultdict(dict))
-    for arm, runs in arms.items():
-        for seed, run in runs.items():
-            for part, scores in run["parts"].items():
-                parts[part][arm][seed] = scores
+    if all(len(arms.get(a, {})) == JUDGED_SEEDS for a in ("dynamic", "control")):
+        for arm, runs in arms.items():
+            for seed, run in runs.items():
+                for part, scores in run["parts"].items():
+                    parts[part][arm][seed] = scores
     return parts
 
 
-def results_page() -> str:
-    """The tables of README.md."""
-    results, costs = read(RESULTS), read_costs()
+def overall() -> str:
+    """The mean of dynamic minus control over networks and data sets, when complete."""
+    results = read(RESULTS)
+    rows = [["mean of dynamic minus control", "whole images", "95 %"]]
+    for name, left_out in {
+        "all seeds": [],
+        "seed 0 of DDRNet left out": ["ddrnet23"],
+    }.items():
+        groups = []
+        for key, planned in PLANNED.items():
+            pairs = differences(results[key], "control")
+            if len(pairs) < planned:
+                return ""
+            groups.append(pairs[1:] if key[0] in left_out else pairs)
+        centre = mean(map(mean, groups))
+        rows.append([name, f"{centre:+.2f}", bounds(pooled(groups))])
+    return table(rows)
+
+
+def details() -> str:
+    """The tables of RESULTS.md."""
+    results = read(RESULTS)
     diagnosis, judge = read(RESULTS / "diagnosis"), read(RESULTS / "test")
     tuned = read(RESULTS / "rates", "lr")  # by seed 0
-    parts = ["### Overall\n", overall_table(results)]
+    parts = [overall()]
     for key, arms in sorted(results.items()):
-        parts.append("### {} on {}\n".format(*key))
-        parts += [arms_table(arms, costs[key]), differences_table(arms)]
-        others = without_seed(arms, 0) if key in tuned else {}
-        for title, content in {
-            "Without seed 0, which chose the learning rates": differences_table(others),
+        parts += [f"## {title(key)}\n", arms_table(arms)]
+        parts.append(differences_table(arms, key in tuned))
+        for heading, content in {
+            "Variants": variants_table(arms),
             "By class": classes_table(arms),
-            "Other photographs": collections_table(diagnosis[key]),
+            "Other photographs": photographs_table(diagnosis[key]),
             "Coefficients": coefficients_table(diagnosis[key]),
         }.items():
-            parts += [f"{title}:\n", content] if content else []
+            parts += [f"{heading}:\n", content] if content else []
         for part, runs in judged(judge[key]).items():
-            parts += [f"Test split, {part}:\n", arms_table(runs, costs[key])]
+            parts += [f"Test split, {part}:\n", arms_table(runs)]
             parts.append(differences_table(runs))
     return "\n".join(part for part in parts if part)
 
 
-def tuning_tables() -> str:
-    """The tables of PROTOCOL.md."""
+def rates() -> str:
+    """The tables of PROTOCOL.md: mIoU on whole images by learning rate."""
     whole, results = read(RESULTS / "rates", "lr"), read(RESULTS)
     for key, arms in whole.items():
         for arm, tried in arms.items():
@@ -284,10 +308,15 @@ def tuning_tables() -> str:
                     raise ValueError(f"{key}, {arm}: rates/ has the rate of results/")
                 tried[chosen["lr"]] = chosen
     parts = []
-    for title, tuned in {
+    for length, tuned in {
         "500 iterations": read(RESULTS / "sweep", "lr"),
         "whole runs": whole,
     }.items():
         for key, arms in sorted(tuned.items()):
-            parts += ["{} on {}, {}:\n".format(*key, title), sweep_table(arms)]
+            tried = sorted({rate for runs in arms.values() for rate in runs})
+            rows = [["learning rate", *map(str, tried)]]
+            for arm, runs in arms.items():
+                cells = [f"{runs[r]['mIoU']:.2f}" if r in runs else "" for r in tried]
+                rows.append([arm, *cells])
+            parts += [f"{title(key)}, {length}:\n", table(rows)]
     return "\n".join(parts)

@@ -1,4 +1,4 @@
-"""Count the MACs of every arm and time them in turns; write results/cost.json.
+"""Count MACs and parameters of every arm, and time it; write results/cost.json.
 
 Start it in the root of the repository, on a machine that does nothing else.
 """
@@ -26,17 +26,17 @@ def main() -> None:
     for network, dataset in product(ARMS, SIZES):
         image = torch.rand(1, 3, *SIZES[dataset])
         image = image.contiguous(memory_format=torch.channels_last)
-        calls, macs = {}, {}
+        calls, counts = {}, {}
         for arm in ARMS[network]:
             path = config_path(network, dataset, arm)
             if path.exists() and arm != "constant":  # which becomes control
                 model = build_model(load_config(path))
-                macs[arm] = count_complexity(model, image.shape).macs
+                counts[arm] = count_complexity(model, image.shape)
                 calls[arm] = inference_call(optimize_for_inference(model), image)
         for arm, seconds in time_alternating(calls, repeats=15).items():
             cost = {"network": network, "dataset": dataset, "arm": arm}
-            ms = round(1000 * median(seconds), 1)
-            costs.append(cost | {"macs": macs[arm], "ms": ms})
+            cost |= {"macs": counts[arm].macs, "parameters": counts[arm].parameters}
+            costs.append(cost | {"ms": round(1000 * median(seconds), 1)})
     origin = {"commit": describe_commit()} | provenance()
     write_json(FOLDER / "results/cost.json", {"costs": costs} | origin)
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from evaluation import collection_of, images_of, mean_iou, test
 from mmengine.config import Config
+from torch import nn
+from torch.utils.data import DataLoader
 from train import FOLDER, describe_commit, runs_with_checkpoints
 
 from mmseg_dynet.analysis.machine import provenance
@@ -20,11 +22,8 @@ from mmseg_dynet.apis import build_model, load_config
 from mmseg_dynet.files import write_json
 
 
-def by_drive(cfg: Config, checkpoint: Path, split: str) -> dict[str, float]:
+def by_drive(cfg: Config, model: nn.Module, images: DataLoader) -> dict[str, float]:
     """The mIoU of all images, and of each drive, by which frames are named."""
-    model = build_model(cfg, str(checkpoint))
-    folders = dict(img_path=f"img_dir/{split}", seg_map_path=f"ann_dir/{split}")
-    images = images_of(cfg, dict(cfg.test_dataloader.dataset, data_prefix=folders))
     drives = defaultdict(list)
     for path, areas in test(cfg, model, images).items():
         drives["all"].append(areas)
@@ -35,9 +34,12 @@ def by_drive(cfg: Config, checkpoint: Path, split: str) -> dict[str, float]:
 def judge(run: dict, checkpoint: Path, split: str) -> dict:
     """The network of a run on whole images and in windows."""
     cfg = load_config(FOLDER / "configs" / run["config"])
-    whole = by_drive(cfg, checkpoint, split)
-    cfg.model.test_cfg = cfg.windows
-    windows = by_drive(cfg, checkpoint, split)
+    model = build_model(cfg, str(checkpoint))
+    folders = dict(img_path=f"img_dir/{split}", seg_map_path=f"ann_dir/{split}")
+    images = images_of(cfg, dict(cfg.test_dataloader.dataset, data_prefix=folders))
+    whole = by_drive(cfg, model, images)
+    model.test_cfg = cfg.windows
+    windows = by_drive(cfg, model, images)
     kept = ("arm", "network", "dataset", "seed")
     return {key: run[key] for key in kept} | {
         "parts": {

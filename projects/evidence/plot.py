@@ -2,37 +2,47 @@
 
 from statistics import mean, stdev
 
-from analyze import FOLDER, RESULTS, read, read_costs
+from analyze import FOLDER, RESULTS, read, read_costs, title
 from matplotlib.figure import Figure
 
 from mmseg_dynet.files import write_figure
 
-COLOURS = {"dynamic": "C3", "control": "C0", "narrowed": "C2", "twin": "0.3"}
+STYLES = {  # colour and marker
+    "dynamic": ("C3", "o"),
+    "control": ("C0", "s"),
+    "narrowed": ("C2", "^"),
+    "twin": ("0.3", "D"),
+    "constant": ("C1", "v"),
+}
+SPAN = 4  # points of mIoU that each row shows, so that lengths compare
 
 
 def main() -> None:
     """Plot mIoU over cost; the bars are standard deviations over seeds."""
-    costs = read_costs()
-    results = {key: arms for key, arms in read(RESULTS).items() if len(arms) > 1}
-    figure = Figure(figsize=(9, 3.2 * len(results)), layout="constrained")
+    costs, results = read_costs(), read(RESULTS)
+    figure = Figure(figsize=(9, 3 * len(results)), layout="constrained")
     axes = figure.subplots(len(results), 2, squeeze=False, sharey="row")
     for row, (key, arms) in zip(axes, sorted(results.items()), strict=True):
-        iterations = {
-            run["iterations"] for runs in arms.values() for run in runs.values()
+        scores = {
+            arm: [run["mIoU"] for run in arms[arm].values()]
+            for arm in STYLES
+            if arm in arms
         }
-        title = "{} on {}, {} iterations".format(*key, "/".join(map(str, iterations)))
-        row[0].set(title=title, xlabel="GMACs per image", ylabel="mIoU, %")
+        means = {arm: mean(values) for arm, values in scores.items()}
+        middle = (max(means.values()) + min(means.values())) / 2
+        row[0].set(title=title(key), ylabel="mIoU, %")
+        row[0].set(
+            xlabel="GMACs per image", ylim=(middle - SPAN / 2, middle + SPAN / 2)
+        )
         row[1].set(xlabel="ms per image, one thread")
-        for size, (arm, runs) in enumerate(arms.items(), 3):
-            scores = [run["mIoU"] for run in runs.values()]
+        for arm, values in scores.items():
             cost = costs[key][arm]
-            bar = stdev(scores) if len(scores) > 1 else None
-            label = f"{arm} ({len(scores)})"
+            bar = stdev(values) if len(values) > 1 else None
+            colour, marker = STYLES[arm]
+            style = dict(color=colour, marker=marker, linestyle="", capsize=4)
             for axis, x in zip(row, (cost["macs"] / 1e9, cost["ms"]), strict=True):
-                # Sizes differ, since arms of equal cost overlap.
-                style = dict(fmt="o", capsize=2 * size, markersize=size)
-                style["color"] = COLOURS.get(arm)
-                axis.errorbar(x, mean(scores), bar, label=label, **style)
+                label = f"{arm} ({len(values)})"
+                axis.errorbar(x, means[arm], bar, label=label, **style)
         for axis in row:
             axis.set_xlim(0, 1.2 * axis.get_xlim()[1])  # equal costs look equal
         row[0].legend(fontsize="small", loc="upper left", title="arm (seeds)")

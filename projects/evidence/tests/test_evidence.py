@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from analyze import interval, over_collections, pooled_interval, read
+from analyze import read, variants_table
 from constant import ConstantCoefficientsHook
 from diagnose import fixed
 from evaluation import mean_iou
+from intervals import over_photographs, paired, pooled
 from mmengine.config import Config
 from scipy.stats import ttest_rel
 from torch import Tensor, nn
@@ -22,25 +23,40 @@ from mmseg_dynet.files import write_json
 from mmseg_dynet.models.dynamize import to_static
 
 
-def test_interval_is_that_of_a_paired_t_test():
+def test_paired_interval_is_that_of_a_t_test():
     ours, theirs = [57.2, 55.8, 58.0, 56.1], [54.9, 55.6, 54.5, 55.0]
-    centre, half = interval([a - b for a, b in zip(ours, theirs, strict=True)])
     expected = ttest_rel(ours, theirs).confidence_interval(0.95)
-    assert (centre - half, centre + half) == pytest.approx(tuple(expected))
+    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
+    assert paired(differences) == pytest.approx(tuple(expected))
 
 
 def test_pooled_interval_by_hand():
     # Means 2 and 4, variances 2 and 4 with 1 and 2 degrees of freedom.
-    centre, half = pooled_interval([[1, 3], [2, 4, 6]])
-    assert centre == 3
-    assert half == pytest.approx(3.182446 * math.sqrt(10 / 3 * (1 / 2 + 1 / 3)) / 2)
+    half = 3.182446 * math.sqrt(10 / 3 * (1 / 2 + 1 / 3)) / 2
+    assert pooled([[1, 3], [2, 4, 6]]) == pytest.approx((3 - half, 3 + half))
 
 
-def test_bounds_over_collections_by_hand():
-    # One seed, two collections of one class: IoU 1 and 1/2 against 1/2 and 1/2.
-    ours = np.array([[[[4], [4], [4]], [[2], [4], [4]]]])
-    theirs = np.array([[[[2], [4], [4]], [[2], [4], [4]]]])
-    assert over_collections(ours, theirs) == (0, 50)
+def test_interval_over_photographs_by_hand():
+    # Two collections of one class: IoU 1 and 1/2 against 1/2 and 1/2.
+    ours = np.array([[[4], [4], [4]], [[2], [4], [4]]])
+    theirs = np.array([[[2], [4], [4]], [[2], [4], [4]]])
+    assert over_photographs(ours[None], theirs[None]) == (0, 50)
+    # Two seeds, the second without a difference: none is drawn, or one, or both.
+    both = np.stack([ours, theirs]), np.stack([theirs, theirs])
+    low, high = over_photographs(*both)
+    assert (low, high) == (0, 50)
+    same = [a[:, :1] for a in both]  # the first collection alone
+    assert over_photographs(*same) == (0, 50)
+
+
+def test_a_variant_is_chosen_by_seed_0_and_judged_by_the_others():
+    scores = {"dynamic": [50, 51, 52], "control": [49, 49, 49], "softmax": [48, 53, 54]}
+    arms = {
+        arm: {seed: {"mIoU": miou} for seed, miou in enumerate(found)}
+        for arm, found in scores.items()
+    }
+    row = "| softmax | -2.00 | 2 | +2.00 | +2.00 to +2.00 | +4.50 | -1.85 to +10.85 |"
+    assert row in variants_table(arms)
 
 
 def test_mean_iou_leaves_out_classes_without_labels():
