@@ -37,8 +37,8 @@ help:  ## Show this help
 
 env: $(VENV)/.env  ## Create the environment: the package and its tested host
 
-# Waiting threads yield their core: spinning, they make training three times slower as
-# soon as anything else runs.
+# Let waiting threads yield their core. If they spin, training is much slower as soon as
+# anything else runs.
 demo: export OMP_WAIT_POLICY := PASSIVE
 demo: $(VENV)/.env  ## Train Dy-ResNet-18 and its static twin on synthetic streets, compare
 	$(BIN)/python projects/synthetic_streets/demo.py

@@ -24,7 +24,7 @@ highlight_language = "text"
 html_theme = "furo"
 html_title = f"{project} {release}"
 
-# Links to a heading of a page: #where-it-is-not-faster, as on GitHub.
+# Links to a heading of a page: #what-to-choose-when, as on GitHub.
 myst_heading_anchors = 3
 
 autodoc_default_options = {"members": True, "member-order": "bysource"}

@@ -10,6 +10,8 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_state_dict
+from mmseg.datasets import BaseSegDataset
+from mmseg.registry import DATASETS
 from torch import nn
 from torch.utils.data import Dataset, Subset
 
@@ -25,10 +27,13 @@ OF_WORKERS = (
 def load_config(path: str | Path, cfg_options: dict | None = None) -> Config:
     """Read a config file, which is Python and is executed, and override its values.
 
-    Options of data loaders that need workers are removed where ``num_workers`` is 0.
+    The model gets the config's ``data_preprocessor``, as in a Runner. Options that need
+    workers are removed from data loaders where ``num_workers`` is 0.
     """
     cfg = Config.fromfile(path)
     cfg.merge_from_dict(cfg_options or {})
+    if cfg.get("data_preprocessor"):
+        cfg.model.setdefault("data_preprocessor", cfg.data_preprocessor)
     for name, loader in cfg.items():
         if name.endswith("_dataloader") and isinstance(loader, dict):
             for option in OF_WORKERS if not loader.get("num_workers") else ():
@@ -46,9 +51,8 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
 
     Args:
         cfg: A config with ``model`` and ``default_scope``.
-        checkpoint: A checkpoint that has all weights of this model, except those of its
-            auxiliary head. See :func:`mmseg_dynet.engine.checkpoint.read_weights` about
-            trust.
+        checkpoint: A checkpoint with all weights of this model, except those of its
+            auxiliary head. About trust see :mod:`mmseg_dynet.engine.checkpoint`.
 
     Raises:
         ValueError: Weights are missing or have other shapes.
@@ -76,6 +80,19 @@ def inner_datasets(dataset: dict, key: str = "") -> Iterator[tuple[str, dict]]:
         yield key, dataset
 
 
+def classes_and_palette(cfg: Config) -> tuple[list[str], list]:
+    """The classes of a config's test data and their colours, without its files.
+
+    They are what the class of the data set declares, or its ``metainfo``. The class is
+    not built: some look for their files as soon as they are.
+    """
+    _, data = next(inner_datasets(cfg.test_dataloader.dataset))
+    kind = DATASETS.get(data["type"]) if isinstance(data["type"], str) else data["type"]
+    declared = type(kind.__name__, (BaseSegDataset,), dict(METAINFO=kind.METAINFO))
+    metainfo = declared(metainfo=data.get("metainfo"), lazy_init=True).metainfo
+    return list(metainfo["classes"]), list(metainfo["palette"])
+
+
 def evenly_spaced(dataset: Dataset, num_samples: int | None = None) -> Subset:
     """Pick samples at equal distances, from the first to the last.
 
@@ -92,19 +109,19 @@ def input_size(cfg: Config) -> tuple[int, int]:
     Raises:
         ValueError: The config has neither.
     """
-    preprocessor = cfg.model.get("data_preprocessor") or {}
+    preprocessor = _network(cfg).get("data_preprocessor") or {}
     size = preprocessor.get("size") or cfg.get("crop_size")
     if size is None:
         raise ValueError(
             "the config has neither model.data_preprocessor.size nor crop_size to take "
-            'the input size from: give --cfg-options "crop_size=(H,W)"'
+            'the input size from: give --shape H W or --cfg-options "crop_size=(H,W)"'
         )
     return tuple(size)
 
 
 def input_channels(cfg: Config) -> int:
     """The ``in_channels`` of a config's backbone, 3 by default."""
-    backbone = cfg.model.get("backbone") or {}
+    backbone = _network(cfg).get("backbone") or {}
     while "in_channels" not in backbone:
         inner = backbone.get("backbone_cfg") or backbone.get("module")
         if inner is None:
@@ -121,7 +138,7 @@ def windows_shape(
     N is the number of windows, which overlap, if ``model.test_cfg`` slides
     (``EncoderDecoder.slide_inference`` of the host); otherwise it is 1.
     """
-    test_cfg = cfg.model.get("test_cfg") or {}
+    test_cfg = _network(cfg).get("test_cfg") or {}
     if test_cfg.get("mode") != "slide":
         return (1, input_channels(cfg), *image_size)
     count, window = 1, []
@@ -131,3 +148,8 @@ def windows_shape(
         count *= max(ceil((size - crop) / stride), 0) + 1
         window.append(min(size, crop))
     return (count, input_channels(cfg), *window)
+
+
+def _network(cfg: Config) -> dict:
+    """The model of a config, or the one inside of ``type="Dynamized"``."""
+    return cfg.model.get("module", cfg.model)

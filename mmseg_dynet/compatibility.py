@@ -17,7 +17,7 @@ HOST_PACKAGES = {
 # mmcv's source distribution needs pkg_resources, which setuptools 82 removed, and
 # compiles its operators only if it can import torch.
 HOW_TO_INSTALL = """\
-Install the tested host with
+Install OneDL's packages (constraints/onedl.txt has the tested versions) with
     pip install onedl-mmengine onedl-mmcv onedl-mmsegmentation
 or OpenMMLab's own packages with
     pip install 'setuptools<82' wheel ninja
@@ -33,8 +33,7 @@ def has_host() -> bool:
 def check_host() -> None:
     """Check that each package of the host is installed once, recent, and importable.
 
-    A package without a distribution, such as a checkout on ``PYTHONPATH``, may be of
-    any version.
+    Without a distribution, as a checkout on ``PYTHONPATH``, any version will do.
 
     Raises:
         ImportError: A package is missing, is provided by two distributions that

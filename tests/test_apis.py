@@ -8,6 +8,7 @@ from mmengine.config import Config, ConfigDict
 from mmseg.models.segmentors import EncoderDecoder
 
 from mmseg_dynet.apis import (
+    classes_and_palette,
     evenly_spaced,
     inner_datasets,
     input_channels,
@@ -19,14 +20,7 @@ from mmseg_dynet.apis import (
 
 @pytest.mark.parametrize(
     ("number", "expected"),
-    [
-        (1, [0]),
-        (2, [0, 10]),
-        (3, [0, 5, 10]),
-        (5, [0, 2, 5, 8, 10]),
-        (None, list(range(11))),
-        (99, list(range(11))),
-    ],
+    [(1, [0]), (2, [0, 10]), (5, [0, 2, 5, 8, 10]), (None, [*range(11)])],
 )
 def test_picks_are_evenly_spaced(number, expected):
     assert list(evenly_spaced(range(11), number)) == expected
@@ -71,48 +65,33 @@ def test_an_image_is_one_window_where_nothing_slides(model):
     assert windows_shape(Config(dict(model=model)), (5, 7)) == (1, 3, 5, 7)
 
 
+SIZE, FOUR = dict(size=(4, 8)), dict(in_channels=4)
+
+
 @pytest.mark.parametrize(
-    ("config", "expected"),
+    ("model", "expected"),
     [
-        (dict(model=dict(data_preprocessor=dict(size=(4, 8)))), (3, 4, 8)),
-        (
-            dict(
-                model=dict(
-                    backbone=dict(in_channels=4),
-                    data_preprocessor=dict(size=None, size_divisor=32, mean=None),
-                ),
-                crop_size=(5, 7),
-            ),
-            (4, 5, 7),
-        ),
+        (dict(data_preprocessor=SIZE), (3, 4, 8)),
         # The host normalises all channels by a single mean.
-        (
-            dict(model=dict(data_preprocessor=dict(size=(4, 8), mean=[0.5]))),
-            (3, 4, 8),
-        ),
-        (
-            dict(
-                model=dict(
-                    backbone=dict(type="Dynamized", module=dict(in_channels=1)),
-                    data_preprocessor=dict(size=(4, 8)),
-                ),
-            ),
-            (1, 4, 8),
-        ),
-        (
-            dict(
-                model=dict(
-                    backbone=dict(module=dict(backbone_cfg=dict(in_channels=2)))
-                ),
-                crop_size=(5, 7),
-            ),
-            (2, 5, 7),
-        ),
+        (dict(data_preprocessor=dict(mean=[0.5], **SIZE)), (3, 4, 8)),
+        (dict(data_preprocessor=dict(size=None), backbone=FOUR), (4, 5, 7)),
+        (dict(backbone=dict(module=dict(backbone_cfg=FOUR))), (4, 5, 7)),
+        (dict(module=dict(data_preprocessor=SIZE, backbone=FOUR)), (4, 4, 8)),
     ],
 )
-def test_shapes_of_inputs_are_those_of_the_config(config, expected):
-    cfg = Config(config)
+def test_shapes_of_inputs_are_those_of_the_config(model, expected):
+    cfg = Config(dict(model=model, crop_size=(5, 7)))
     assert (input_channels(cfg), *input_size(cfg)) == expected
+
+
+def test_classes_need_no_files():
+    """PASCAL VOC's class looks for them as soon as it is built."""
+    data = dict(type="PascalVOCDataset", ann_file="gone.txt")
+    cfg = Config(dict(test_dataloader=dict(dataset=data)))
+    classes, palette = classes_and_palette(cfg)
+    assert (len(classes), palette[17]) == (21, [128, 64, 0])
+    cfg.test_dataloader.dataset.metainfo = dict(classes=("sheep",))
+    assert classes_and_palette(cfg) == (["sheep"], [[128, 64, 0]])
 
 
 def test_a_config_without_a_size_is_refused():
@@ -120,15 +99,17 @@ def test_a_config_without_a_size_is_refused():
         input_size(Config(dict(model=dict(data_preprocessor=dict(size_divisor=32)))))
 
 
-def test_options_of_workers_go_where_there_are_none(tmp_path, capsys):
+def test_a_config_is_read_as_a_runner_takes_it(tmp_path, capsys):
     path = tmp_path / "config.py"
     path.write_text(
+        "model = dict()\ndata_preprocessor = dict(size=(4, 8))\n"
         "train_dataloader = dict(num_workers=2, persistent_workers=True)\n"
         "val_dataloader = dict(num_workers=2, persistent_workers=True,\n"
         "                      prefetch_factor=4, timeout=9)\n"
         "test_dataloader = None\n"
     )
     cfg = load_config(path, {"val_dataloader.num_workers": 0})
+    assert cfg.model == dict(data_preprocessor=dict(size=(4, 8)))
     assert cfg.train_dataloader == dict(num_workers=2, persistent_workers=True)
     assert cfg.val_dataloader == dict(num_workers=0)
     assert capsys.readouterr().err == (

@@ -54,7 +54,7 @@ def test_accepts_either_family_and_checkouts(install, family):
 def test_missing_package(install, find, name):
     install({})
     find(name, None)
-    with pytest.raises(ImportError, match=f"needs {name}[.] Install the tested host"):
+    with pytest.raises(ImportError, match=f"needs {name}[.] Install OneDL's packages"):
         check_host()
 
 
@@ -76,7 +76,7 @@ def test_both_families_at_once(install):
     with pytest.raises(
         ImportError,
         match=r"(?s)onedl-mmcv and mmcv both provide mmcv and overwrite each other\."
-        r".*pip uninstall onedl-mmcv mmcv\nInstall the tested host",
+        r".*pip uninstall onedl-mmcv mmcv\nInstall OneDL's packages",
     ):
         check_host()
 

@@ -162,15 +162,18 @@ def test_a_resumed_training_says_which_settings_it_keeps(train):
     train()
     train("train_cfg.max_iters=2", resume=True)
     assert "Resuming keeps" not in log()
+    # As dumped it names the checkpoint that was the newest then.
+    train("train_cfg.max_iters=3", config=f"run/{DYNAMIC}")
+    assert "resumed epoch: 0, iter: 2" in log()
     options = ("optim_wrapper.optimizer.lr=0.5", "param_scheduler.0.end=99")
-    train("train_cfg.max_iters=3", *options, resume=True)
+    train("train_cfg.max_iters=4", *options, resume=True)
     assert "lr is 0.05 (config: 0.5)" in log()
     assert "end is 200 (config: 99)" in log()
     Path("cosine.py").write_text(
         f"_base_ = '{DYNAMIC}'\nresume = True\n"
         "param_scheduler = [dict(type='CosineAnnealingLR', T_max=9, by_epoch=False)]"
     )
-    train("train_cfg.max_iters=4", config="cosine.py")
+    train("train_cfg.max_iters=5", config="cosine.py")
     assert "T_max is None (config: 9)" in log()
 
 

@@ -9,11 +9,16 @@ import cv2
 import mmcv
 import numpy as np
 from mmengine.device import get_device
-from mmengine.registry import DATASETS
 from mmseg.apis import inference_model
 from rich.progress import track
 
-from mmseg_dynet.apis import build_model, inner_datasets, input_channels, load_config
+from mmseg_dynet.apis import (
+    build_model,
+    classes_and_palette,
+    inner_datasets,
+    input_channels,
+    load_config,
+)
 from mmseg_dynet.cli import at_least, config_parser
 from mmseg_dynet.deploy.kernel_reuse import KernelReuse, check_whole_frames
 from mmseg_dynet.files import replacing
@@ -115,8 +120,8 @@ def main():
         _, data = next(inner_datasets(cfg.test_dataloader.dataset))
         cfg.setdefault("test_pipeline", data.pipeline)
         model.cfg = cfg  # inference_model asks for its test_pipeline
-        dataset = DATASETS.build(dict(data, lazy_init=True))
-        palette = np.array([*dataset.metainfo["palette"], (0, 0, 0)])[:, ::-1]  # BGR
+        _, palette = classes_and_palette(cfg)
+        palette = np.array([*palette, (0, 0, 0)])[:, ::-1]  # BGR
 
         def paint(image: np.ndarray, source: str | np.ndarray) -> np.ndarray:
             if is_video and input_channels(cfg) == 1:
@@ -137,7 +142,8 @@ def main():
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     rate = count / (perf_counter() - start)
-    print(f"{args.out}: {count} frames, {rate:.2f} per second")
+    what = "frames" if is_video else "images"
+    print(f"{args.out}: {count} {what}, {rate:.2f} per second")
 
 
 if __name__ == "__main__":

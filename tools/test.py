@@ -30,7 +30,7 @@ def main():
     args = parse_args()
     cfg = load_run_config(args)
     check_data(cfg, "test")
-    cfg.load_from = args.checkpoint
+    cfg.load_from, cfg.resume = args.checkpoint, False
     if args.show or args.show_dir:
         hook = cfg.default_hooks.get("visualization") or {}
         cfg.default_hooks.visualization = dict(

@@ -1,6 +1,6 @@
 """Train a model: MMSegmentation's tools/train.py, with its arguments."""
 
-import torch
+from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 
 from mmseg_dynet.cli import (
@@ -10,6 +10,7 @@ from mmseg_dynet.cli import (
     load_run_config,
     resume,
 )
+from mmseg_dynet.engine.launch import GPUS
 
 
 def parse_args():
@@ -18,7 +19,8 @@ def parse_args():
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="resume from the latest checkpoint in the work dir, if there is one",
+        help="resume from the newest checkpoint in the work dir that is not damaged, "
+        "if there is one, or from load_from of --cfg-options",
     )
     parser.add_argument(
         "--amp", action="store_true", help="train with automatic mixed precision"
@@ -34,7 +36,7 @@ def main():
     if args.resume or cfg.get("resume"):
         resume(cfg, args.cfg_options)
     if args.amp and cfg.optim_wrapper.get("type") != "BFloat16OptimWrapper":
-        if torch.cuda.is_available():
+        if get_device() in GPUS:
             cfg.optim_wrapper.type = "AmpOptimWrapper"
             cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
         else:  # MMEngine's needs a GPU

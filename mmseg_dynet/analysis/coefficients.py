@@ -39,9 +39,8 @@ class CoefficientSummary:
         between_image_share: between_image_std / total_std, 0 .. 1. At 0 coefficients
             are constants, however much they differ from each other.
         dead: Share of the O * K fixed kernels, 0 .. 1, whose coefficient is below 0.05,
-            sign aside, on every image.
-        saturated: Share of those whose coefficient is above 0.95, sign aside, on every
-            image.
+            signs aside, on every image.
+        saturated: Share of those whose coefficient is above 0.95 on every image.
     """
 
     num_images: int

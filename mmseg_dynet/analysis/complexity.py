@@ -2,9 +2,9 @@
 
 The counts come from running the network on PyTorch's meta device (shapes, no data)
 under :class:`torch.utils.flop_counter.FlopCounterMode`. It sees convolutions and matrix
-products of every kind. Kernel fusion is written as a batched matrix product, so it is
-seen too; a product and a sum would have cost nothing on paper. Normalisation,
-activations, pooling and resizing are not counted, as is the field's custom.
+products of every kind. Kernel fusion is written as a batched matrix product, so the
+counter sees it; an elementwise product and a sum would be counted as free.
+Normalisation, activations, pooling and resizing are not counted, as is the custom.
 
 Unit: one MAC is one multiplication with its addition. "FLOPs" in DyNet, as in most
 papers on efficient networks, are MACs.
@@ -39,8 +39,7 @@ class Complexity:
         backbone: Backbone and neck.
         head: Everything else that runs at inference.
         convolution: What backbone and neck spend on none of the following.
-        squeeze_excite: Squeeze-excite layers of backbone and neck, which some papers
-            do not count.
+        squeeze_excite: Those of backbone and neck, which some papers do not count.
         fusion: Fusing banks into dynamic kernels, in backbone and head.
         prediction: Predicting coefficients, in backbone and head.
         parameters: Parameters of the whole network, auxiliary heads included.
@@ -76,7 +75,7 @@ def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity
         input_shape: Shape of the input, (B, C, H, W).
 
     Returns:
-        The MACs, those of the whole batch.
+        The counts, for all B images together.
     """
     model = copy_of(model).to("meta")
     model.eval()

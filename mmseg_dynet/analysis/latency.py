@@ -30,9 +30,10 @@ class Latency:
 
 
 def synchronize() -> None:
-    """Wait for the work of a GPU, if there is one."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    """Wait for the work of a GPU or another accelerator, if there is one."""
+    accelerator = getattr(torch, "accelerator", torch.cuda)  # the first: from 2.6
+    if accelerator.is_available():
+        accelerator.synchronize()
 
 
 def time_alternating(
@@ -79,7 +80,7 @@ def onnxruntime_call(
 ) -> Callable[[], list[object]]:
     """Make a call without arguments that runs an ONNX file once, on the CPU.
 
-    The file, which has one input, is read at once.
+    The file must have one input. It is read here, not in the first call.
     """
     from onnxruntime import InferenceSession, SessionOptions  # of the "deploy" extra
 
@@ -111,8 +112,7 @@ def training_call(
     """Make a call without arguments that runs one training step.
 
     The step is forward, loss, backward, and SGD with momentum, on random labels. The
-    loss is that of the heads for a segmentor of MMSegmentation, and cross-entropy for
-    another network.
+    loss is that of a segmentor's heads, and cross-entropy for another network.
 
     The network is set to train mode; ``autocast`` is the type of mixed precision.
     """
@@ -137,7 +137,11 @@ def _segmentor_loss(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
 
-    samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
+    samples = []
+    for label in labels:
+        edges = PixelData(data=(label == 0).long())  # for PIDNet
+        truth = dict(gt_sem_seg=PixelData(data=label), gt_edge_map=edges)
+        samples.append(SegDataSample(**truth))
     return model.parse_losses(model(x, samples, mode="loss"))[0]
 
 

@@ -1,6 +1,7 @@
 """Which machine and which command measured a figure."""
 
 import platform
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -48,9 +49,6 @@ def peak_resident_memory() -> int | None:
 
 def _field(path: Path, name: str) -> str | None:
     """Read a line "name: value" of a file in /proc."""
-    if path.is_file():
-        for line in path.read_text("utf-8").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == name:
-                return value.strip()
-    return None
+    text = path.read_text("utf-8") if path.is_file() else ""
+    match = re.search(rf"^{name}\s*: *(.*\S)", text, re.MULTILINE)
+    return match and match[1]

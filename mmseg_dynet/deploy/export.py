@@ -49,7 +49,7 @@ try:
     from torch.export import Dim, ExportedProgram
 except ImportError as error:
     raise ImportError(
-        f"export needs a newer torch than {torch.__version__}: {error}. "
+        f"export needs torch 2.6 or newer, found {torch.__version__} ({error}). "
         "Run\n    pip install --upgrade torch"
     ) from error
 
@@ -80,8 +80,7 @@ def export(
             OpenVINO, ``extra_files`` of torch.export.
 
     Raises:
-        ValueError: The file ends otherwise, or the network does not run on images of
-            this shape.
+        ValueError: The file ends otherwise, or images of this shape do not fit.
     """
     _check_ending(path)
     if path.suffix == ".xml":
@@ -232,9 +231,16 @@ def _average(size: int, bins: int, like: Tensor) -> Tensor:
     return inside.to(like.dtype) / (end - first)
 
 
-def _same_padded(conv: Conv2dAdaptivePadding) -> nn.Sequential:
-    """Change a convolution of mmcv in place to compute its padding in integers."""
-    padding = SamePadding(conv.kernel_size[0], conv.stride[0], conv.dilation[0])
+def _same_padded(conv: Conv2dAdaptivePadding) -> nn.Module:
+    """Change a convolution of mmcv in place to compute its padding in integers.
+
+    One that differs between the axes, or steps beyond its kernel, stays as it is.
+    """
+    axes = zip(conv.kernel_size, conv.stride, conv.dilation, strict=True)
+    (size, stride, gap), *others = dict.fromkeys(axes)
+    if others or stride > gap * (size - 1) + 1:
+        return conv
+    padding = SamePadding(size, stride, gap)
     conv.__class__ = nn.Conv2d  # does not pad
     return nn.Sequential(padding, conv)
 

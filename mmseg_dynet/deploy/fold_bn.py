@@ -38,9 +38,8 @@ def fold_bn(model: nn.Module) -> nn.Module:
     its norm, folding changes the function, so compare outputs. (The ``order`` of
     mmcv's ConvModule is known.)
 
-    Left alone are convolutions of other types, with a parametrization, with hooks,
-    shared between modules, or followed by several batch norms, and batch norms without
-    running statistics.
+    Left alone are convolutions of other types, with a parametrization or hooks, shared,
+    or before several batch norms, and batch norms without running statistics.
 
     The copy is in eval mode. Parameters and MACs of convolutions do not change, except
     for a bias of O values per layer.
@@ -53,6 +52,7 @@ def fold_bn(model: nn.Module) -> nn.Module:
     )
     for parent in list(model.modules()):
         if isinstance(parent, ConvModule):  # it registers the norm next in any case
+            parent.efficient_conv_bn_eval_forward = None  # would ask for the norm
             order = parent.order
             if order.index("norm") != order.index("conv") + 1:
                 continue

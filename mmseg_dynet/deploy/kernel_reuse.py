@@ -27,14 +27,13 @@ class KernelReuse(AbstractContextManager):
     per frame, as all do in slide inference, keeps its last kernels. Feature fusion,
     which only ``force_implementation`` chooses here, is not kept.
 
-    Fold, move and compile the network before: kept kernels do not follow changes, and
-    ``KernelReuse(torch.compile(model), every)`` counts frames outside the two graphs.
+    Fold, move and compile the network first: kept kernels do not follow changes.
+    ``KernelReuse(torch.compile(model), every)`` counts frames outside its two graphs.
 
     Args:
         model: The network, for inference: in eval mode and under ``torch.no_grad()``. A
             static one is not changed, so that the two compare.
-        every: Frames that share their kernels, including the key frame. 1 is the plain
-            network.
+        every: Frames that share kernels, with the key frame. 1 is the plain network.
 
     Raises:
         ValueError: ``every`` is below 1, or the network is under a KernelReuse already.

@@ -31,8 +31,9 @@ METHODS = {
 def use_safe_loading() -> None:
     """Make MMEngine read all checkpoint files of this process with this module.
 
-    For programs, such as the tools, since other code in the process may need to read
-    checkpoints that hold more. OneDL's own loader falls back to running their code.
+    Call it in a program, as the tools do, not in a library: other code in the process
+    may need checkpoints that hold more. Without it, OneDL's loader runs the code of a
+    checkpoint that it cannot read safely.
     """
     CheckpointLoader.register_scheme(prefixes="", loader=load_from_file, force=True)
 
@@ -56,10 +57,10 @@ def load_from_file(filename: str | Path, map_location: object = None) -> dict:
     try:
         content = _load(path, map_location)
     except Exception as error:  # a damaged pickle can raise anything
-        if not is_whole(path):
+        refused = re.search(r"(?i)unsupported (global|class)|getattr\(", str(error))
+        if not refused and not is_whole(path):
             raise ValueError(
-                f"{path} is cut off, damaged or not a checkpoint: get it again, or use "
-                "an earlier one"
+                f"{path} is cut off, damaged or not a checkpoint: get it again"
             ) from error
         if isinstance(error, pickle.UnpicklingError):
             raise ValueError(
@@ -134,8 +135,7 @@ def read_weights(checkpoint: str) -> dict[str, Tensor]:
 def weights_of(checkpoint: dict) -> dict[str, Tensor]:
     """The weights in a checkpoint, without the prefix that a wrapper adds to names.
 
-    They are its ``state_dict`` (MMEngine), its ``model`` (torchvision's scripts), or
-    the tensors in it.
+    They are its ``state_dict`` (MMEngine), its ``model`` (torchvision), or its tensors.
 
     Raises:
         ValueError: There are none.
@@ -185,7 +185,7 @@ def find_newest(work_dir: str | Path) -> str | None:
     }
     by_age = sorted(numbers, key=lambda p: (p.stat().st_mtime_ns, numbers[p]))
     # The folder may have been moved since its checkpoint was named.
-    candidates = [Path(named), work_dir / Path(named).name, *reversed(by_age)]
+    candidates = [work_dir / Path(named).name, Path(named), *reversed(by_age)]
     candidates = [path for path in dict.fromkeys(candidates) if path.is_file()]
     for path in candidates:
         if is_whole(path):
@@ -193,7 +193,8 @@ def find_newest(work_dir: str | Path) -> str | None:
         print(f"{path} is damaged: looking for an earlier one", file=sys.stderr)
     if candidates:
         raise ValueError(
-            f"all checkpoints in {work_dir} are damaged: remove them to start again, "
-            "or name another one with --cfg-options load_from=FILE"
+            f"all checkpoints in {work_dir} are damaged: remove them to train again, "
+            "or name one (train.py: --cfg-options load_from=FILE; compare.py: "
+            "--checkpoints FILE)"
         )
     return None

@@ -44,8 +44,7 @@ class CoefficientHook(Hook):
     images that it sees itself.
 
     Raises:
-        ValueError: At the start: the network is static. After a validation: it had
-            fewer than two images.
+        ValueError: The network is static, or a validation had fewer than two images.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -116,8 +115,7 @@ class KernelReuseHook(Hook):
     process. Kernels are also kept from the end of a video to the start of the next.
 
     Raises:
-        ValueError: When testing begins: ``every`` is below 1, or frames do not come
-            whole and one by one.
+        ValueError: ``every`` is below 1, or frames do not come whole and one by one.
     """
 
     def __init__(self, every: int) -> None:
@@ -129,8 +127,7 @@ class KernelReuseHook(Hook):
         model, frames = unwrapped_model(runner), getattr(runner, f"{mode}_dataloader")
         if isinstance(model, BaseTTAModel):
             raise ValueError(
-                "the views of a frame must not share kernels: leave out --tta, or "
-                "KernelReuseHook"
+                "views of a frame must not share kernels: no --tta with KernelReuseHook"
             )
         if frames.batch_size != 1:
             raise ValueError(
@@ -151,7 +148,7 @@ class FiniteLossHook(Hook):
 
     The step that follows such a loss destroys all weights. Loss scaling skips it, but
     batch norms may keep what has overflowed. A gradient can overflow where the loss
-    does not, so before a checkpoint is saved, its parameters are checked for NaN as
+    does not, so before a checkpoint is saved, its parameters are checked as
     well. MMEngine waits for the losses in each iteration anyway, to log them.
 
     Raises:
@@ -182,16 +179,17 @@ class FiniteLossHook(Hook):
             )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Check the parameters, not buffers: an observer may hold infinities."""
+        """Check what is trained, not buffers: an observer may hold infinities."""
         weights = checkpoint["state_dict"]
         lost = [
             name
-            for name, _ in unwrapped_model(runner).named_parameters()
-            if name in weights and weights[name].isnan().any()
+            for name, parameter in unwrapped_model(runner).named_parameters()
+            if parameter.requires_grad and name in weights
+            if not weights[name].isfinite().all()
         ]
         if lost:
             raise FloatingPointError(
-                f"{len(lost)} parameters are NaN ({', '.join(lost[:5])}"
+                f"{len(lost)} parameters are NaN or infinite ({', '.join(lost[:5])}"
                 f"{', ...' if len(lost) > 5 else ''}) and are not saved. "
                 f"{self._remedy(runner)}"
             )
@@ -202,7 +200,7 @@ class FiniteLossHook(Hook):
         key, wrapper = "optim_wrapper.clip_grad", runner.cfg.get("optim_wrapper") or {}
         replace = f"{key}._delete_=True " if "clip_grad" in wrapper else ""
         return (
-            "Resume from an earlier checkpoint with clipped gradients (--cfg-options "
+            "Run again with --resume and clipped gradients (--cfg-options "
             f"{replace}{key}.max_norm=1), or start again with a lower "
             "optim_wrapper.optimizer.lr; --resume would keep the checkpoint's"
         )

@@ -2,10 +2,11 @@
 
 import os
 
-import torch
 import torch.distributed
 from mmengine.config import Config
+from mmengine.device import get_device
 
+GPUS = ("cuda", "npu", "mlu", "musa")  # where MMEngine distributes, and has AMP
 TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 VARIABLES = {
     "pytorch": TORCHRUN,
@@ -30,7 +31,7 @@ def prepare_launch(cfg: Config) -> None:
         if given in os.environ:
             os.environ[name] = os.environ[given]
     os.environ.setdefault("MASTER_PORT", "29500")  # MMEngine's default
-    if not torch.cuda.is_available():
+    if get_device() not in GPUS:
         _launch_on_cpus(cfg)
 
 

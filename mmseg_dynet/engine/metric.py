@@ -6,8 +6,7 @@ from mmseg.evaluation import IoUMetric
 class ClassIoUMetric(IoUMetric):
     """IoUMetric that also returns the IoU of each class, as ``IoU.NAME``.
 
-    IoUMetric prints them as a table only, which logs and plots cannot use. Arguments
-    are those of IoUMetric.
+    IoUMetric only prints them as a table. Arguments are those of IoUMetric.
     """
 
     def compute_metrics(self, results: list) -> dict[str, float]:

@@ -15,9 +15,9 @@ from torch.optim import Optimizer
 def computes_bfloat16(device_type: str) -> bool:
     """Whether the machine's devices of a type compute in bfloat16.
 
-    Others emulate it: a CPU without AVX512 trains FCN on Dy-ResNet-18 ten times slower
-    than in float32. Before torch 2.6, AVX512 is taken for enough, which it is not on
-    Skylake and Cascade Lake. True for types other than "cpu" and "cuda".
+    Others emulate it, far slower than they compute in float32. Before torch 2.6, AVX512
+    is taken for enough, which it is not on Skylake and Cascade Lake. True for types
+    other than "cpu" and "cuda".
     """
     if device_type == "cuda":
         return torch.cuda.get_device_capability() >= (8, 0)  # Ampere
@@ -36,16 +36,13 @@ def computes_bfloat16(device_type: str) -> bool:
 class BFloat16OptimWrapper(OptimWrapper):
     """Train in bfloat16 where torch.autocast considers it safe, on any device.
 
-    MMEngine's AmpOptimWrapper refuses CPUs, of which those with AVX512-BF16 or AMX
-    train about twice as fast in bfloat16. It also scales the loss, which float16 needs
-    and bfloat16, with the range of float32, does not. Parameters, gradients and the
-    state of the optimizer stay in float32.
+    MMEngine's AmpOptimWrapper refuses CPUs, although those with AVX512-BF16 or AMX
+    train faster in bfloat16. It also scales the loss: float16 needs that, bfloat16,
+    which has the range of float32, does not. Parameters, gradients and the state of the
+    optimizer stay in float32. On a device that does not compute in bfloat16, training
+    is in float32, and a warning is logged.
 
-    On a device that does not compute in bfloat16, training is in float32, and a warning
-    is logged.
-
-    Arguments are those of OptimWrapper, and ``emulate``, to use bfloat16 on such a
-    device as well, slowly.
+    Arguments are those of OptimWrapper, and ``emulate``: use bfloat16 there, slowly.
     """
 
     def __init__(

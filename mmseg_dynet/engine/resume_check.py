@@ -20,16 +20,16 @@ def check_settings(runner: Runner, checkpoint: dict) -> None:
     """Compare the config's optimizer and schedules with those to be resumed.
 
     Raises:
-        ValueError: The checkpoint holds weights only, or its optimizer is of another
-            type. Other differences are warnings.
+        ValueError: The checkpoint has no optimizer, as best ones, or another type of
+            it. Other differences are warnings.
     """
-    if missing := {"meta", "message_hub"} - checkpoint.keys():
+    if missing := {"meta", "message_hub", "optimizer"} - checkpoint.keys():
         raise ValueError(
             f"the checkpoint has no {' and no '.join(sorted(missing))}: a training "
             f"cannot be resumed from weights alone. {REMEDY}"
         )
     optimizer = getattr(runner.optim_wrapper, "optimizer", None)
-    saved = checkpoint.get("optimizer", {}).get("param_groups", [])
+    saved = checkpoint["optimizer"].get("param_groups", [])
     if optimizer and saved:
         # Versions of torch add settings that are off, or switches.
         off = (bool, NoneType)
@@ -40,9 +40,10 @@ def check_settings(runner: Runner, checkpoint: dict) -> None:
                 f"it has no {', '.join(sorted(missing))}. {REMEDY}"
             )
     pairs = [*zip(getattr(optimizer, "param_groups", ()), saved, strict=False)]
-    if isinstance(runner.param_schedulers, list):
+    schedules = checkpoint.get("param_schedulers")  # without any, the config's are used
+    if isinstance(runner.param_schedulers, list) and schedules is not None:
         now = [schedule.state_dict() for schedule in runner.param_schedulers]
-        pairs += zip_longest(now, checkpoint.get("param_schedulers", []), fillvalue={})
+        pairs += zip_longest(now, schedules, fillvalue={})
     kept = {
         f"{key.removeprefix('initial_')} is {old.get(key)} (config: {new.get(key)})": 0
         for new, old in pairs

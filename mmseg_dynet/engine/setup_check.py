@@ -26,16 +26,16 @@ OTHER_CLASSES = (STDCHead, VPDDepthHead, SideAdapterCLIPHead)
 class CheckSetupHook(Hook):
     """Stop before the first step if weights, classes or loops do not fit together.
 
-    MMEngine loads the weights of a checkpoint that fit, and logs the others among
-    thousands of lines. With this hook, ``load_from`` and each pretrained ``init_cfg``
-    must fill all weights of their module. Two exceptions: a classifier may have been
-    trained for another number of classes, and whole parts may be missing, such as the
-    head, but no stages of a backbone. Testing needs all weights except those of
-    auxiliary heads.
+    MMEngine loads the weights of a checkpoint that fit, and only logs the rest. With
+    this hook, ``load_from`` and each pretrained ``init_cfg`` must fill all weights of
+    their module. Two exceptions: a classifier may have been trained for another number
+    of classes, and whole parts such as the head may be missing, but not a stage of a
+    backbone. In a test, only auxiliary heads may lack weights.
 
-    Heads, losses and data sets must have the same number of classes, and epoch-based
-    loops must not use an endless sampler. Resuming needs the optimizer of the
-    checkpoint, and warns of settings that the checkpoint overrides.
+    Heads and data sets must have the same number of classes (MaskFormer's are not
+    checked), a head of one channel must not have a softmax, and epoch-based loops must
+    not use an endless sampler. Resuming needs the optimizer of the checkpoint, and
+    warns of settings that the checkpoint overrides.
 
     Besides, it lets ``load_from`` name a checkpoint of a bare backbone, whose weights
     get the prefix ``backbone.``: MMEngine would not find them otherwise.
@@ -44,6 +44,9 @@ class CheckSetupHook(Hook):
         strict_weights: False accepts checkpoints that fit in part.
         strict_classes: False accepts heads of other numbers of classes than the data,
             such as one that predicts edges, or parents of the classes.
+
+    Raises:
+        ValueError: Before the first step or the test: one of these is violated.
     """
 
     def __init__(

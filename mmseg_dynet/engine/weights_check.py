@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from mmengine.model import BaseModule
 from mmengine.model.weight_init import PretrainedInit
 from mmengine.runner import CheckpointLoader
+from mmseg.models.backbones import MSCAN, MixVisionTransformer
 from torch import Tensor, nn
 
 from mmseg_dynet.models.dynamize.share import DynamizedConv2d
@@ -13,15 +14,17 @@ from mmseg_dynet.ops import DyConv2d
 from .checkpoint import weights_of
 
 Shapes = dict[str, tuple[int, ...]]
+# Their init_weights leave a checkpoint to BaseModule's.
+LOADING = [c.init_weights for c in (BaseModule, MSCAN, MixVisionTransformer)]
 
 
 def check_pretrained(model: nn.Module) -> None:
     """Check the checkpoints that are named in ``init_cfg``, as :func:`check_weights`.
 
-    Modules with an ``init_weights`` of their own may convert them, and are left alone.
+    Other ``init_weights`` may convert them (Swin) or need a part (PIDNet): no check.
     """
     for name, module in model.named_modules():
-        if getattr(type(module), "init_weights", None) is not BaseModule.init_weights:
+        if getattr(type(module), "init_weights", None) not in LOADING:
             continue
         init_cfgs = module.init_cfg or []
         for init_cfg in [init_cfgs] if isinstance(init_cfgs, dict) else init_cfgs:

@@ -6,14 +6,13 @@ A predictor whose last layer is zero predicts the same coefficient c for any ima
 by a sigmoid. Let w be a static kernel, r the root mean square of w in its output
 channel, and z standard normal. Then the bank
 
-    w_k = w / (c K) + noise / (c sqrt(K)) * r * (z_k - mean of z)
+    w_k = w / (c K) + r * (z_k - mean of z) / (c sqrt(K))
 
 fuses to sum_k c w_k = w: the dynamic network starts as the static one, and can then
-diverge from it. At noise 1, kernels differ as much as DyConv2d initialises them, so
-learning rates and weight decay fit. Without noise, equal kernels with equal
-coefficients would get equal gradients and stay equal: K of them would be worth one.
-With ``static_kernel``, kernel 0 is w and the others are zero; random predictors give
-them different gradients.
+diverge from it. Kernels differ as much as DyConv2d initialises them, so learning rates
+and weight decay fit. Equal kernels with equal coefficients would get equal gradients
+and stay equal: K of them would be worth one.
+With ``static_kernel``, kernel 0 is w, the others are zero, and predictors are random.
 """
 
 from collections.abc import Mapping
@@ -69,10 +68,8 @@ class Conversion:
         source: The static network that was recognised, in words.
         backbone: The dynamic backbone, as a config. Strides, dilations and output
             indices are free: no weight depends on them.
-        state_dict: Its weights after ``backbone.``, and those that the static network
-            had beside its backbone.
-        passed: Names of the latter.
-        left_out: Names of weights that were dropped: torchvision's classifier.
+        state_dict: Weights to save: the backbone's under ``backbone.``, and, unchanged,
+            those that a segmentor or classifier had outside of its backbone.
         mmpretrain_backbone: The backbone if the static network is mmpretrain's, where
             its weights look like MMSegmentation's although the two differ; else None.
     """
@@ -80,15 +77,12 @@ class Conversion:
     source: str
     backbone: dict
     state_dict: dict[str, Tensor]
-    passed: tuple[str, ...]
-    left_out: tuple[str, ...]
     mmpretrain_backbone: dict | None
 
 
 def to_dynamic(
     weights: Mapping[str, Tensor],
     num_kernels: int = 6,
-    noise: float = 1.0,
     seed: int = 0,
     coefficients: Mapping | None = None,
 ) -> Conversion:
@@ -96,31 +90,27 @@ def to_dynamic(
 
     Args:
         weights: By name, in the order of the network. If some have the prefix
-            ``backbone.``, they are converted and the others passed on; otherwise all of
-            them are the backbone's.
+            ``backbone.``, they are converted and the others kept; otherwise all of them
+            are the backbone's, except torchvision's classifier, which is left out.
         num_kernels: As in :class:`mmseg_dynet.ops.DyConv2d`.
-        noise: How far the kernels are apart; 1 is as far as DyConv2d initialises them.
-        seed: Of the noise, and of predictors.
+        seed: Of the kernels' differences, and of predictors.
         coefficients: As in :class:`mmseg_dynet.ops.DyConv2d`.
 
     Raises:
-        ValueError: The network is unknown, its weights do not fit, or an option is out
-            of its range.
+        ValueError: The network is unknown, or weights or options do not fit.
     """
-    check_positive(num_kernels=num_kernels, noise=noise)
+    check_positive(num_kernels=num_kernels)
     inside = [name for name in weights if name.startswith(PREFIX)]
     passed = {n: w for n, w in weights.items() if inside and not n.startswith(PREFIX)}
     static = {n.removeprefix(PREFIX): weights[n] for n in inside or weights}
-    left_out = [name for name in static if name.startswith(CLASSIFIERS)]
-    for name in left_out:
-        del static[name]
+    static = {n: w for n, w in static.items() if not n.startswith(CLASSIFIERS)}
     dynamic = dict(num_kernels=num_kernels)
     if coefficients:
         dynamic["coefficients"] = dict(coefficients)
     source, options, network = _recognise(static, dynamic)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        dynamic = _fill(network, static, source, noise)
+        dynamic = _fill(network, static, source)
     backbone = dict(type=type(network).__name__, **options)
     mmpretrain_backbone = None
     if type(network) is DyMobileNetV3:
@@ -132,8 +122,6 @@ def to_dynamic(
         source,
         backbone,
         {PREFIX + name: weight for name, weight in dynamic.items()} | passed,
-        tuple(passed),
-        tuple(left_out),
         mmpretrain_backbone,
     )
 
@@ -193,7 +181,7 @@ def _recognise_resnet(weights: Mapping[str, Tensor]) -> tuple[str, dict]:
 
 
 def _fill(
-    network: nn.Module, static: Mapping[str, Tensor], source: str, noise: float
+    network: nn.Module, static: Mapping[str, Tensor], source: str
 ) -> dict[str, Tensor]:
     """Give the dynamic network the static one's weights, which have the same order."""
     banks, predictors = {}, {}
@@ -228,7 +216,7 @@ def _fill(
             )
         dynamic[ours] = static[theirs]
         if ours in banks:
-            dynamic[ours] = banks[ours].bank_around(static[theirs], noise)
+            dynamic[ours] = banks[ours].bank_around(static[theirs])
         if ours.endswith("running_var"):
             ours, theirs = (n.replace("running_var", COUNTER) for n in (ours, theirs))
             dynamic[ours] = static.get(theirs, torch.tensor(0))

@@ -1,7 +1,6 @@
 """The networks of the paper by name, each a backbone with its classifier or head.
 
-These are the networks of the ImageNet table of "DyNet: Dynamic Convolution for
-Accelerating Convolutional Neural Networks" (arXiv 2004.10694), and its FCN for
+They are those of the ImageNet table of DyNet (arXiv 2004.10694), and its FCN for
 Cityscapes.
 """
 

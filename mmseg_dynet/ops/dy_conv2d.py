@@ -112,8 +112,7 @@ class DyConv2d(nn.Module):
         Kaiming's variance (fan_out, ReLU, as MMSegmentation initialises static
         convolutions), the fused kernel has Kaiming's. A static kernel has it alone.
 
-        MMEngine calls this method by name; mmcv's ConvModule does not initialise a
-        layer that has it.
+        MMEngine calls this method by name, and mmcv's ConvModule leaves it to it.
         """
         with torch.no_grad():
             for kernel in self.weight.unbind(1):  # K views of (O, C/G, kH, kW)
@@ -126,17 +125,12 @@ class DyConv2d(nn.Module):
             if self.bias is not None:
                 self.bias.zero_()
 
-    def bank_around(self, kernel: Tensor, noise: float = 1.0) -> Tensor:
+    def bank_around(self, kernel: Tensor) -> Tensor:
         """Make a random bank (O, K, C/G, kH, kW) that fuses to a given kernel at first.
 
-        It fuses to it with the coefficients of ``CoefficientPredictor.predict_start``.
-        :mod:`mmseg_dynet.models.from_static` explains why the kernels differ, and by
-        how much.
-
-        Args:
-            kernel: w, (O, C/G, kH, kW).
-            noise: 1 for the variance of an initialised bank, 0 for K equal kernels.
-                Ignored with ``static_kernel``.
+        The kernel is w, (O, C/G, kH, kW). The bank fuses to it with the coefficients of
+        ``CoefficientPredictor.predict_start``. :mod:`mmseg_dynet.models.from_static`
+        explains why its kernels differ, and by how much.
         """
         kernel, num_kernels = kernel.float().unsqueeze(1), self.num_kernels
         if self.options.static_kernel:
@@ -144,15 +138,14 @@ class DyConv2d(nn.Module):
         z = torch.randn_like(kernel.expand(-1, num_kernels, -1, -1, -1))
         z = z - z.mean(1, keepdim=True)
         size = kernel.square().mean((2, 3, 4), keepdim=True).sqrt()  # (O, 1, 1, 1, 1)
-        bank = kernel / num_kernels + noise / math.sqrt(num_kernels) * size * z
+        bank = kernel / num_kernels + size * z / math.sqrt(num_kernels)
         return bank / self.options.start(num_kernels)
 
     def forward(self, x: Tensor, coeff: Tensor | None = None) -> Tensor:
         """Convolve x (B, C, H, W) to (B, O, H', W') with coefficients (B, O, K).
 
         Raises:
-            ValueError: No coefficients are given and the layer has no predictor, or a
-                shape does not fit.
+            ValueError: Coefficients or a predictor are missing, or a shape is wrong.
         """
         if coeff is None:
             if self.predictor is None:

@@ -18,8 +18,7 @@ the dynamic kernel
 The same output is a weighted sum of the K static feature maps (eq. 2), since
 convolution is linear. :func:`dynamic_conv2d` computes eq. 1 and is the one to use;
 :func:`dynamic_conv2d_feature_fusion` computes eq. 2, which the paper trains with and
-which costs K convolutions; :func:`dynamic_conv2d_reference` is the obvious loop that
-both are tested against.
+which costs K convolutions; :func:`dynamic_conv2d_reference`, the loop, tests both.
 
 Source: "DyNet: Dynamic Convolution for Accelerating Convolutional Neural Networks",
 arXiv 2004.10694, section 3.
@@ -97,8 +96,7 @@ def dynamic_conv2d(
         Feature maps, (B, O, H', W').
 
     Raises:
-        ValueError: The shapes do not fit together. PyTorch reports devices, dtypes and
-            geometry.
+        ValueError: Shapes do not fit. PyTorch reports devices, dtypes and geometry.
     """
     kernels = fuse_kernels(weight, coeff)
     return conv2d_per_image(x, kernels, bias, stride, padding, dilation, groups)
@@ -119,9 +117,9 @@ def dynamic_conv2d_feature_fusion(
     How the paper trains: the kernels stay static, so a batch is one convolution, but a
     K times wider one. Costs K times the MACs of :func:`dynamic_conv2d`'s convolution,
     plus B * O * K * H' * W' for the sum, and keeps K feature maps for the backward
-    pass. A :class:`~mmseg_dynet.ops.DyConv2d` trains so where these are much smaller
-    than fused kernels. Arguments, result and errors are those of
-    :func:`dynamic_conv2d`, except that a bias of another dtype is cast.
+    pass. A :class:`~mmseg_dynet.ops.DyConv2d` does it in eager training, for large
+    batches, where these are much smaller than fused kernels. Arguments, result and
+    errors are those of :func:`dynamic_conv2d`, but a bias of another dtype is cast.
     """
     _check_all(x, weight, coeff, bias, groups)
     if maps_are_small(x, weight.shape, stride):
@@ -167,8 +165,7 @@ def dynamic_conv2d_reference(
 ) -> Tensor:
     """Compute eq. 1 as it is written, image by image: slow, obvious, and the oracle.
 
-    Arguments, result and errors are those of :func:`dynamic_conv2d`, for at least one
-    image.
+    Arguments, result and errors are those of :func:`dynamic_conv2d`; B is at least 1.
     """
     _check_all(x, weight, coeff, bias, groups)
     outs = []

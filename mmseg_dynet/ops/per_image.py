@@ -93,8 +93,9 @@ def choose(x: Tensor, kernels: Tensor, groups: int) -> str:
 def force_implementation(name: str) -> Iterator[None]:
     """Make every dynamic convolution inside the block use one implementation.
 
-    ``name`` is one of :data:`IMPLEMENTATIONS`; "matmul" applies to ungrouped 1x1
-    kernels only, and all others still follow :func:`choose`. The choice holds for the
+    ``name`` is one of :data:`IMPLEMENTATIONS`. "matmul" applies to ungrouped 1x1
+    kernels only; all others still follow :func:`choose`. "feature_fusion" applies to
+    layers with a float bank; the functions still fuse kernels. The choice holds for the
     whole process, threads included. Where blocks are recomputed in the backward pass
     (``with_cp``), that must run inside the ``with`` block as well.
     """
@@ -130,7 +131,10 @@ def fuses_feature_maps(
 
 
 def maps_are_small(x: Tensor, bank_shape: torch.Size, stride: IntOrPair) -> bool:
-    """Whether K maps have at most a quarter of the values of a kernel; ungrouped."""
+    """Whether the K maps of a channel have at most a quarter of its kernel's values.
+
+    False for grouped convolutions.
+    """
     step_h, step_w = _pair(stride)
     maps = bank_shape[1] * x.shape[2:].numel()  # at stride 1
     small = 4 * maps <= bank_shape[2:].numel() * step_h * step_w
@@ -240,7 +244,7 @@ def _make_contiguous(grad: Tensor | None) -> Tensor | None:
     """Copy a gradient that comes transposed out of the product.
 
     In the backward pass of the fusion, PyTorch's batched product would multiply such
-    matrices one by one, with copies: a tenth of a training step of FCN-R50.
+    matrices one by one, with copies: a large share of a training step.
     """
     return None if grad is None else grad.contiguous()
 

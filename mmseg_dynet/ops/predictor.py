@@ -31,8 +31,7 @@ class CoefficientOptions:
             K, as in CondConv and DY-Conv. "product": those of "kernel" times a sigmoid
             per output channel, as the kernel and filter attention of ODConv.
         normaliser: Of K logits z: "sigmoid"; "softmax" of z / temperature, as in
-            DY-Conv; "l1", z / (sum of abs(z) + 0.001), which has signs, as in
-            KernelWarehouse.
+            DY-Conv; "l1", z / (sum of abs(z) + 0.001), as in KernelWarehouse.
         temperature: For "softmax" only: divides its logits and, with "product", those
             of the sigmoid per channel. It is a buffer, which
             :class:`mmseg_dynet.engine.TemperatureHook` lowers.
@@ -75,7 +74,9 @@ class CoefficientOptions:
     def num_predicted(self, num_kernels: int) -> int:
         """How many of K coefficients are predicted: those of kernels not static."""
         if self.static_kernel and num_kernels < 2:
-            raise ValueError("static_kernel=True needs num_kernels to be at least 2")
+            raise ValueError(
+                f"static_kernel=True needs at least 2 kernels, got {num_kernels=}"
+            )
         return num_kernels - self.static_kernel
 
     def start(self, num_kernels: int) -> float:
@@ -107,13 +108,11 @@ class CoefficientPredictor(nn.Module):
     Global average pooling, one or two fully connected layers, a sigmoid (or what
     ``coefficients`` says); the output is split between the layers (DyNet, section 3.1
     and figure 2). By default nothing is normalised: the K coefficients of a channel lie
-    in (0, 1) and need not sum to one, and a BatchNorm on a pooled 1x1 map could not
-    train at batch size 1.
+    in (0, 1) and need not sum to one, and a BatchNorm could not train on one image.
 
     Costs C * M MACs per image, or C * hidden + hidden * M with a hidden layer. With L
     layers, M is sum(out_channels) * K for the granularity "channel", L * K for
-    "kernel", L * K + sum(out_channels) for "product"; with a static kernel, K - 1
-    stands for K.
+    "kernel", L * K + sum(out_channels) for "product"; K less 1 with a static kernel.
 
     Args:
         in_channels: C, the channels of the block's input.
@@ -168,8 +167,8 @@ class CoefficientPredictor(nn.Module):
     def predict_start(self) -> None:
         """Initialise so that each coefficient is the options' start for any image.
 
-        With a static kernel, whose network starts exactly in any case, do nothing:
-        equal coefficients would keep the other kernels, which are zero, equal.
+        With a static kernel, do nothing: the network starts equal to the static one
+        anyway, and equal coefficients would keep its other kernels equal to each other.
         """
         if self.options.static_kernel:
             return

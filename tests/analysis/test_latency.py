@@ -1,5 +1,7 @@
 """Timed are whole networks, whole training steps, and their parts."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -11,6 +13,9 @@ from mmseg_dynet.analysis.latency import (
     time_alternating,
     training_call,
 )
+from mmseg_dynet.apis import build_model, load_config
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -58,3 +63,10 @@ def test_a_training_step_is_the_one_written_by_hand():
     assert network.training
     change = network[0].weight.detach() - weight
     torch.testing.assert_close(change, -1e-6 * gradient, rtol=1e-6, atol=0)
+
+
+def test_a_training_step_of_pidnet_has_edges():
+    config = ROOT / "configs/dynet/dy-pidnet-s_2xb6-120k_1024x1024-cityscapes.py"
+    model = build_model(load_config(config))
+    training_call(model, torch.rand(2, 3, 64, 64), num_classes=19)()
+    assert all(parameter.grad is not None for parameter in model.parameters())

@@ -20,6 +20,7 @@ from mmseg_dynet.deploy import fold_bn
 from mmseg_dynet.deploy.export import (
     OPSET,
     MatmulPool,
+    _same_padded,
     export,
     run_exported,
     run_segmentor,
@@ -80,6 +81,14 @@ def build(backbone: dict = DYNAMIC, head: dict = HEAD, **preprocessor) -> nn.Mod
     model = build_model(Config(dict(model=segmentor)))
     nn.init.normal_(model.decode_head.conv_seg.weight)  # the host's is nearly zero
     return model
+
+
+@pytest.mark.parametrize(("kernel_size", "stride"), [(3, 2), ((1, 5), 2), (1, 2)])
+def test_paddings_in_integers_are_mmcvs(kernel_size, stride):
+    conv = Conv2dAdaptivePadding(3, 4, kernel_size, stride)
+    x = torch.randn(1, 3, 6, 9)
+    expected = conv(x)
+    torch.testing.assert_close(_same_padded(conv)(x), expected)
 
 
 def random_images(*shape: int) -> Tensor:

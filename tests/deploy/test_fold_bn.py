@@ -96,6 +96,12 @@ def test_the_original_is_left_as_it_was():
     assert torch.equal(layer.conv.weight, weight)
 
 
+def test_mmcv_does_not_fold_a_second_time():
+    options = dict(norm_cfg=dict(type="BN"), efficient_conv_bn_eval=True)
+    layer = nn.Sequential(ConvModule(4, 6, 3, **options)).eval()
+    check_equal(fold_bn(layer), layer, torch.randn(1, 4, 5, 5))
+
+
 class Normalised(nn.Conv2d):
     """A convolution that a user wrote: its weight is not its parameter."""
 

@@ -1,6 +1,7 @@
 """Checkpoint files are read without running code from them."""
 
 import os
+import shutil
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -110,11 +111,12 @@ def test_a_history_that_numpy_1_wrote_is_read(tmp_path):
     ],
     ids=["system", "exec", "history", "schedule", "list"],
 )
-def test_code_is_refused(tmp_path, monkeypatch, call):
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_is_refused(tmp_path, monkeypatch, call, zipped):
     monkeypatch.chdir(tmp_path)
     content = training_state()
     content["meta"]["extra"] = Call(*call)
-    torch.save(content, "evil.pth")
+    torch.save(content, "evil.pth", _use_new_zipfile_serialization=zipped)
     with pytest.raises(ValueError, match=r"evil\.pth holds more than weights"):
         load_from_file("evil.pth")
     assert not Path("executed").exists()
@@ -210,20 +212,22 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("content", "newest"),
-    [
-        (None, 3),
-        (b"", 3),
-        (b"\xff", 3),
-        (b"iter_9.pth", 3),
-        (b"iter_2.pth", 2),
-    ],
-)  # fmt: skip
+    [(None, 3), (b"", 3), (b"\xff", 3), (b"iter_9.pth", 3), (b"iter_2.pth", 2)],
+)
 def test_the_newest_checkpoint_is_found(run, content, newest):
     if content is None:
         (run / "last_checkpoint").unlink()
     else:
         (run / "last_checkpoint").write_bytes(content)
     assert find_newest(run) == str(run / f"iter_{newest}.pth")
+
+
+def test_a_copied_run_has_checkpoints_of_its_own(run, tmp_path_factory):
+    copy = tmp_path_factory.mktemp("copy")
+    shutil.copytree(run, copy, dirs_exist_ok=True)
+    (run / "last_checkpoint").write_text(str(run / "iter_3.pth"))
+    shutil.copy(run / "last_checkpoint", copy)
+    assert find_newest(copy) == str(copy / "iter_3.pth")
 
 
 def test_a_remote_checkpoint_is_found(run):

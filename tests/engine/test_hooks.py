@@ -235,12 +235,9 @@ def sliding() -> SimpleNamespace:
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (augmented, "leave out --tta"),
+        (augmented, "no --tta"),
         (sliding, r"windows.*model\.test_cfg\.mode=whole"),
-        (
-            lambda: runner_of(DyConv2d(3, 4, 3), 4),
-            r"4 frames at a time.*\.batch_size=1",
-        ),
+        (lambda: runner_of(DyConv2d(3, 4, 3), 4), r"4 frames at a time.*_size=1"),
     ],
 )
 def test_kernels_are_kept_from_frame_to_frame_only(
@@ -278,11 +275,14 @@ def test_other_values_may_be_infinite():
     hook.before_save_checkpoint(RUNNER, dict(state_dict=weights))
     buffers = {"running_mean": torch.tensor([torch.nan, -torch.inf])}
     hook.before_save_checkpoint(RUNNER, dict(state_dict=weights | buffers))
-    parameters = {"weight": torch.tensor([1, torch.nan])}
     RUNNER.cfg = dict(optim_wrapper=dict(clip_grad=None))
-    match = r"1 parameters are NaN \(weight\).* optim_wrapper\.clip_grad\._delete_=True"
-    with pytest.raises(FloatingPointError, match=match):
-        hook.before_save_checkpoint(RUNNER, dict(state_dict=weights | parameters))
+    match = (
+        r"1 parameters are NaN or .*\(weight\).* optim_wrapper\.clip_grad\._delete_="
+    )
+    for value in (torch.nan, -torch.inf):
+        parameters = {"weight": torch.tensor([1, value])}
+        with pytest.raises(FloatingPointError, match=match):
+            hook.before_save_checkpoint(RUNNER, dict(state_dict=weights | parameters))
 
 
 class Diverging(nn.Module):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmseg_dynet.engine import launch
 from mmseg_dynet.engine.launch import prepare_launch
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +80,7 @@ def pretend(monkeypatch, variables: dict[str, str]) -> list[str]:
     """Give this process a launcher's variables and no GPU; list what it connects by."""
     backends = []
     monkeypatch.setattr(os, "environ", os.environ | variables)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(launch, "get_device", lambda: "cpu")
     monkeypatch.setattr(torch.distributed, "init_process_group", backends.append)
     return backends
 
@@ -100,18 +101,15 @@ def test_other_launchers_run_on_cpus(launcher, names, monkeypatch):
     assert [os.environ[name] for name in names] == [*values, "29500"]
 
 
-DDP = dict(
-    type="MMDistributedDataParallel",
-    broadcast_buffers=False,
-    find_unused_parameters=True,
-)
+DDP = dict(type="MMDistributedDataParallel", broadcast_buffers=False)
+UNUSED = dict(find_unused_parameters=True)
 MINE = dict(type="Mine", device_ids=[1], static_graph=True)
 
 
 @pytest.mark.parametrize(
     ("options", "wrapper"),
     [
-        (dict(find_unused_parameters=True), DDP),
+        (UNUSED, DDP | UNUSED),
         (dict(model_wrapper_cfg=MINE), MINE),
     ],
 )

@@ -11,6 +11,7 @@ from mmengine.model import BaseModule
 from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import save_checkpoint
+from mmseg.models.backbones import MSCAN, MixVisionTransformer
 from mmseg.models.decode_heads import (
     FCNHead,
     PointHead,
@@ -72,7 +73,7 @@ def test_any_config_gets_the_hook_with_its_options(hooks):
 
 
 def test_none_takes_hooks_away():
-    hooks = dict(check_setup=None, finite_loss=None, logger=None)
+    hooks = dict(check_setup=None, channels_last=None, logger=None)
     cfg = Config(dict(default_hooks=hooks))
     add_setup_check(cfg)
     assert cfg.default_hooks == dict(logger=None)
@@ -162,6 +163,15 @@ def test_a_deep_stem_is_not_the_plain_one(tmp_path):
     check(Segmentor(DyResNet(18, init_cfg=init_cfg)))
     with pytest.raises(ValueError, match=r"stem\.0\.weight"):
         check(Segmentor(DyResNet(18, deep_stem=True, init_cfg=init_cfg)))
+
+
+@pytest.mark.parametrize("backbone", [MSCAN, MixVisionTransformer])
+def test_weights_of_transformers_are_checked(backbone, tmp_path):
+    path = str(tmp_path / "other.pth")
+    save_checkpoint(DyResNet(18).state_dict(), path)
+    init_cfg = dict(type="Pretrained", checkpoint=path)
+    with pytest.raises(ValueError, match=r"(\d+) of \1 weights are missing"):
+        check(Segmentor(backbone(init_cfg=init_cfg, norm_cfg=dict(type="BN"))))
 
 
 def test_a_module_that_converts_its_checkpoint_is_left_alone():
@@ -314,6 +324,8 @@ def test_the_optimizer_of_a_checkpoint_is_the_configs(momentum):
         resume(sgd, older)
 
 
-def test_weights_alone_are_not_resumed():
-    with pytest.raises(ValueError, match="no message_hub: a training cannot be"):
-        check_settings(SimpleNamespace(), dict(meta={}, state_dict={}))
+@pytest.mark.parametrize("saved", [dict(meta={}), dict(meta={}, message_hub={})])
+def test_weights_alone_are_not_resumed(saved):
+    """The second is what MMEngine saves of the best weights."""
+    with pytest.raises(ValueError, match="optimizer: a training cannot be resumed"):
+        check_settings(SimpleNamespace(), saved)

@@ -96,8 +96,7 @@ def test_a_classifier_of_torchvision_and_one_of_mmpretrain(draw_norms):
     weights = network.state_dict()
     fc = dict(weight=torch.rand(10, 64), bias=torch.rand(10))
     plain = to_dynamic(weights | {f"fc.{k}": v for k, v in fc.items()})
-    assert plain.left_out == ("fc.weight", "fc.bias")
-    assert plain.passed == ()
+    assert all(name.startswith("backbone.") for name in plain.state_dict)
 
     # mmpretrain's stem: three packed convolutions instead of 0, 1, 3, 4, 6, 7.
     packed = {"0": "0.conv", "1": "0.bn", "3": "1.conv", "4": "1.bn", "6": "2.conv",
@@ -111,7 +110,8 @@ def test_a_classifier_of_torchvision_and_one_of_mmpretrain(draw_norms):
     renamed |= {f"head.fc.{k}": v for k, v in fc.items()}
     conversion = to_dynamic(renamed)
     assert conversion.source == "mmpretrain's ResNetV1c 18"
-    assert conversion.passed == ("head.fc.weight", "head.fc.bias")
+    kept = [n for n in conversion.state_dict if not n.startswith("backbone.")]
+    assert kept == ["head.fc.weight", "head.fc.bias"]
     assert conversion.state_dict["head.fc.weight"] is fc["weight"]
     assert_equal_outputs(dynamic_of(conversion), network)
     for name, weight in plain.state_dict.items():
@@ -150,8 +150,6 @@ def test_the_bank_fuses_to_the_kernel_and_has_the_usual_deviation():
     # DyConv2d initialises kernels with 2 / sqrt(K) times the static deviation.
     expected = 2 / 6**0.5 * kernel.std((1, 2, 3))
     torch.testing.assert_close(bank.std((1, 2, 3, 4)), expected, rtol=0.1, atol=0)
-    equal = kernel[:, None].expand(-1, 6, -1, -1, -1)
-    torch.testing.assert_close(conv.bank_around(kernel, noise=0), equal * (2 / 6))
     one = DyConv2d(32, 64, 3, num_kernels=1)
     torch.testing.assert_close(one.bank_around(kernel)[:, 0], 2 * kernel)
 
@@ -264,8 +262,6 @@ def test_counters_of_batches_may_be_missing():
     assert dynamic["backbone.bn1.num_batches_tracked"] == 0
 
 
-@pytest.mark.parametrize("options", [dict(num_kernels=0), dict(noise=0)])
-def test_a_bad_option_is_named(options):
-    (name,) = options
-    with pytest.raises(ValueError, match=f"{name}=0 must be greater than 0"):
-        to_dynamic({}, **options)
+def test_a_bad_option_is_named():
+    with pytest.raises(ValueError, match="num_kernels=0 must be greater than 0"):
+        to_dynamic({}, num_kernels=0)

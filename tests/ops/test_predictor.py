@@ -195,7 +195,7 @@ def test_macs_by_hand(options, hidden, macs):
         (dict(normaliser="tanh"), "'tanh' is not one of sigmoid, softmax, l1"),
         (dict(temperature=0), "temperature must be above 0"),
         (dict(momentum=2), "momentum above 0 and at most 1, got .* momentum=2"),
-        (dict(static_kernel=True), "needs num_kernels to be at least 2"),
+        (dict(static_kernel=True), "needs at least 2 kernels"),
     ],
 )
 def test_wrong_options_are_named(options, message):

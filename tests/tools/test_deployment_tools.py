@@ -123,7 +123,7 @@ def test_a_static_segmentor_becomes_dynamic(
     tool = "model_converters/static2dynet.py"
     printed = run_tool(tool, "iter_1.pth", "new/dynamic.pth", "--num-kernels", 3)
     assert "ResNet 18" in printed
-    assert "auxiliary_head, decode_head" in printed
+    assert "backbone, decode_head, auxiliary_head" in printed
     assert torch.load("new/dynamic.pth")["meta"] == {
         "dataset_meta": {"classes": ("sky", "road")}
     }

@@ -58,7 +58,7 @@ def test_a_folder_is_painted_as_the_hosts_inferencer_predicts(
     config = write_config("dy-")
     weights = save_weights(config)
     printed = run_tool("segment.py", config, weights, pictures, "out", "--opacity", 1)
-    assert "2 frames, " in printed
+    assert "2 images, " in printed
     inferencer = MMSegInferencer(str(config), str(weights), device="cpu")
     for name in ("a", "b"):
         labels = inferencer(str(pictures / f"{name}.png"), show=False)["predictions"]

@@ -74,7 +74,8 @@ def test_a_test_needs_no_weights_of_the_auxiliary_head(
     bare = {n: w for n, w in weights.items() if not n.startswith("auxiliary_head.")}
     assert len(bare) < len(weights)
     save_checkpoint(dict(state_dict=bare), "bare.pth")
-    run_tool("test.py", config, "bare.pth", "--work-dir", "test")
+    run_tool("test.py", config, "bare.pth", "--work-dir", "test",
+             "--cfg-options", "resume=True")  # fmt: skip
     assert last_metrics("test")["mIoU"] > 0
     model = build_model(load_config(config), "bare.pth")
     assert torch.equal(model.backbone.conv1.weight, bare["backbone.conv1.weight"])

@@ -94,7 +94,7 @@ def build_runner(name: str, cfg: Config, checkpoint: str, work_dir: str) -> Runn
     cfg.work_dir = work_dir
     add_setup_check(cfg)
     # Visualizers are global by name: a second one would write to the first's work dir.
-    cfg.visualizer.name = name
+    cfg.setdefault("visualizer", dict(type="SegLocalVisualizer")).name = name
     return Runner.from_cfg(cfg)
 
 

@@ -13,13 +13,12 @@ from tempfile import TemporaryDirectory
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS
 from prettytable import PrettyTable
 from torch import nn
 
 from mmseg_dynet.apis import (
     build_model,
-    inner_datasets,
+    classes_and_palette,
     input_channels,
     input_size,
     load_config,
@@ -77,10 +76,8 @@ def parse_args():
 
 
 def read_metadata(cfg: Config, model: nn.Module) -> dict[str, object]:
-    _, data = next(inner_datasets(cfg.test_dataloader.dataset))
-    # Lazy: no file of the data set is looked for.
-    dataset = DATASETS.build(dict(data, lazy_init=True))
-    metadata = {name: list(dataset.metainfo[name]) for name in ("classes", "palette")}
+    classes, palette = classes_and_palette(cfg)
+    metadata = dict(classes=classes, palette=palette)
     if model.out_channels == 1:
         head = model.decode_head  # or several, of which the last one predicts
         head = head[-1] if isinstance(head, nn.ModuleList) else head

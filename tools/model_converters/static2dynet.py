@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Turn the weights of a ResNet, MobileNetV2 or MobileNetV3 into "
         "those of the dynamic network of the same width, with equal outputs. Heads "
-        "beside a backbone are passed on."
+        "beside a backbone are kept."
     )
     parser.add_argument("checkpoint", help="of the static network")
     parser.add_argument("out", type=Path, help="file to write")
@@ -36,12 +36,6 @@ def parse_args() -> argparse.Namespace:
         default=6,
         metavar="K",
         help="fixed kernels per output channel, the paper's g_t (default: 6)",
-    )
-    parser.add_argument(
-        "--noise",
-        type=float,
-        default=1.0,
-        help="how much the kernels differ (default: 1, as much as random ones)",
     )
     parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
     parser.add_argument(
@@ -56,15 +50,14 @@ def parse_args() -> argparse.Namespace:
 
 def describe(conversion: Conversion) -> PrettyTable:
     """Summarise what was read and what was made of it."""
-    heads = sorted({name.split(".")[0] for name in conversion.passed})
+    parts = dict.fromkeys(name.split(".")[0] for name in conversion.state_dict)
     weights = conversion.state_dict
     banks = [weight for weight in weights.values() if weight.ndim == 5]
     table = PrettyTable(["static", conversion.source], align="l")
     table.add_rows([
         ["convolutions made dynamic", len(banks)],
         ["values in their kernels, 10^6", f"{sum(b.numel() for b in banks) / 1e6:.2f}"],
-        ["passed on", ", ".join(heads) or "-"],
-        ["left out", ", ".join(conversion.left_out) or "-"],
+        ["weights of", ", ".join(parts)],
     ])  # fmt: skip
     return table
 
@@ -83,7 +76,6 @@ def main() -> None:
         conversion = to_dynamic(
             weights_of(checkpoint),
             args.num_kernels,
-            args.noise,
             args.seed,
             args.coefficients,
         )

@@ -26,8 +26,7 @@ class StagedBackbone(BaseModule):
     Args:
         stem: The first layers.
         stages: Each a :class:`mmengine.model.Sequential` of blocks.
-        out_indices: Stages whose outputs are returned, 0 being the first after the
-            stem.
+        out_indices: Stages whose outputs are returned; 0 is the first after the stem.
         frozen_stages: -1 freezes nothing; i freezes the stem and the first i stages,
             whose norms then stay in eval mode.
         norm_eval: Whether all batch norms stay in eval mode.

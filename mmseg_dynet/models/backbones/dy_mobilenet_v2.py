@@ -38,10 +38,8 @@ class DyMobileNetV2(StagedBackbone):
     Args:
         same_width: Whether to keep MobileNetV2's widths and its expansion.
         num_kernels: K, the fixed kernels per output channel (the paper's g_t). None
-            builds the static control of the same width: Fix-mobile, or MobileNetV2
-            itself.
-        widen_factor: Multiplies the channels of every layer; those of the last
-            convolution only above 1.
+            builds the static control: Fix-mobile, or MobileNetV2 itself.
+        widen_factor: Multiplies all channels; those of the last layer only above 1.
         strides: Stride of the first block of each stage 0 .. 6, as in MMSegmentation.
         dilations: Dilation of that block. Output stride 8 takes strides
             (1, 2, 2, 1, 1, 1, 1) and dilations (1, 1, 1, 2, 2, 4, 4).

@@ -39,8 +39,7 @@ class DyMobileNetV3(StagedBackbone):
         num_kernels: K, the fixed kernels per output channel (the paper's g_t). None
             builds MobileNetV3 itself, the static control.
         widen_factor: Multiplies the channels of every layer.
-        strides: Stride of the first block of each stage except the last. None keeps
-            the strides of the table.
+        strides: Of the first block of each stage but the last; None: as in the table.
         dilations: Dilation of all blocks of each stage except the last. None means 1.
             Output stride 8, the only one of MMSegmentation's MobileNetV3, takes strides
             (2, 2, 1, 1, 1) and dilations (1, 1, 2, 2, 4) in "small", and

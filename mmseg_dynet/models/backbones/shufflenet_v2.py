@@ -44,9 +44,9 @@ class ShuffleNetV2(StagedBackbone):
     Args:
         widen_factor: 0.5, 1.0, 1.5 or 2.0.
         strides: Stride of the first unit of each stage 0 .. 2.
-        dilations: Dilation of each stage 0 .. 2 except its first unit, which has that
-            of the stage before, since its input is still spaced so. Then the network
-            computes what the strided one does, on a denser grid. Output stride 8
+        dilations: Dilation of each stage 0 .. 2. Its first unit has that of the stage
+            before, since its input is still spaced like that. The network then computes
+            what the strided one does, on a denser grid. Output stride 8
             takes strides (2, 1, 1) and dilations (1, 2, 4), 16 takes (2, 2, 1) and
             (1, 1, 2).
         out_indices: Stages whose outputs are returned, each in 0 .. 3.

@@ -47,8 +47,7 @@ class DynamicBranch(nn.Sequential):
     """A chain whose dynamic convolutions share one predictor (DyNet, section 3.1).
 
     The predictor, one linear layer, sees the input of the branch: the block's, if the
-    branch begins the block. It is the last child, so that the layers keep the names of
-    the static chain.
+    branch begins the block. It is the last child, so layers have the static names.
 
     Args:
         *layers: The chain. A :class:`DyConvModule` is given coefficients; any other
@@ -91,8 +90,7 @@ def build_branch(
         num_kernels: K, the fixed kernels per output channel (the paper's g_t). None
             builds the Fix- control: static convolutions, no predictor.
         coefficients: As in :class:`DyConv2d`.
-        **shared: Arguments of every ConvModule, such as ``norm_cfg``; per-layer
-            arguments take precedence.
+        **shared: Arguments of every ConvModule that does not have its own.
 
     Returns:
         A module that maps (B, C, H, W) to the output of the last layer.

@@ -47,8 +47,7 @@ class InvertedResidual(nn.Module):
         out_channels: O, channels of the output.
         num_kernels: As in :func:`build_branch`.
         kernel_size: Side of the spatial convolution's kernel.
-        stride: Stride of the spatial convolution. At 1, and if C equals O, the block
-            has a shortcut.
+        stride: Stride of the spatial convolution. At 1, if C = O, there is a shortcut.
         dilation: Dilation of the spatial convolution.
         groups: Groups of the spatial convolution; ``mid_channels`` makes it depthwise.
         expand: Whether a pointwise convolution from C to ``mid_channels`` comes first.

@@ -15,8 +15,8 @@ class _DynamicBlock:
     """Mixin over a residual block of the host: dynamic convolutions, one predictor.
 
     The host's block builds its convolutions from ``conv_cfg``; the shortcut is built
-    elsewhere and stays static. The predictor has a hidden layer, a quarter as wide as
-    the block's input.
+    elsewhere and stays static. The predictor's hidden layer has a quarter of the input
+    channels.
 
     Arguments are those of the host's block, and ``num_kernels`` and ``coefficients`` of
     :class:`DyConv2d`. ``conv_cfg`` is ignored: the host has built the shortcut from it.

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from .branch import build_branch, conv_args
 
 NUM_BRANCHES = 2
-# Whether torch can differentiate its own operator, which keeps channels_last: from 2.6.
-DERIVATIVE_OF_SHUFFLE = torch.__version__ >= (2, 6)
+# Where torch has an operator, which keeps channels_last; differentiable from 2.6 on.
+OPERATOR_DEVICES = ("cpu", "cuda", "meta") if torch.__version__ >= (2, 6) else ()
 
 
 class ShuffleUnit(nn.Module):
@@ -18,8 +18,7 @@ class ShuffleUnit(nn.Module):
         channels: C, channels of the input and of the output.
         right_channels: Channels of the right branch; the left ones stay as they are.
         dilation: Dilation of the spatial convolution.
-        groups: Groups of the spatial convolution; ``right_channels`` makes it
-            depthwise.
+        groups: Of the spatial convolution; ``right_channels`` makes it depthwise.
         num_kernels: Those of the right branch, as in :func:`build_branch`.
         **shared: ``norm_cfg``, ``act_cfg`` and ``coefficients`` of the convolutions.
     """
@@ -100,6 +99,6 @@ def _spatial(channels: int, stride: int, dilation: int, groups: int) -> dict:
 def _join(left: Tensor, right: Tensor) -> Tensor:
     """Concatenate the branches' (B, .., H, W) and shuffle: interleave two halves."""
     x = torch.cat((left, right), dim=1)
-    if DERIVATIVE_OF_SHUFFLE:
+    if x.device.type in OPERATOR_DEVICES:
         return F.channel_shuffle(x, NUM_BRANCHES)
     return x.unflatten(1, (NUM_BRANCHES, -1)).transpose(1, 2).flatten(1, 2)

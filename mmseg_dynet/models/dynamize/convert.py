@@ -80,14 +80,14 @@ def dynamize(
 ) -> nn.Module:
     """Make convolutions of a network dynamic, in place, as the paper does in its own.
 
-    A *block* is a smallest module that runs two or more convolutions in a row. Those
-    of the longest row, or of several rows if equally long, become dynamic and share one
-    predictor, which sees what the first of them sees: the block's input. What runs
-    beside the row (a projection shortcut), on a pooled 1x1 map (squeeze-excite), on the
-    network's input (the stem), produces its output, also where that is then resized or
-    normalised (the classifier), or is outside of all blocks stays static. So does a
-    convolution that no DyConv2d can replace exactly: with a forward, hooks or a
-    parametrization of its own, other padding than zeros, or shared between places.
+    A *block* is a smallest module that runs two or more convolutions in a row. The
+    convolutions of its longest row, or of several rows if equally long, become dynamic.
+    They share one predictor, which sees the input of the first of them: the block's
+    input. Others stay static: those beside the row (a projection shortcut), on a pooled
+    1x1 map (squeeze-excite), on the network's input (the stem), at its output, even if
+    that is then resized or normalised (the classifier), and outside of all blocks. So
+    do those that no DyConv2d can replace exactly: with a forward, hooks, padding or a
+    parametrization of their own, or used in several places.
 
     MACs grow by those of prediction and fusion only (see :class:`DyConv2d`), parameters
     about ``num_kernels`` times: to make a network cheaper, build it with fewer
@@ -96,8 +96,7 @@ def dynamize(
     predictors of the first GPU.
 
     ``include``, ``exclude`` and ``blocks`` are one or several regular expressions for
-    the whole dotted name of a module. ``include`` and ``exclude`` also apply to
-    everything inside.
+    the whole dotted name of a module. The first two also apply to everything inside.
 
     Args:
         model: Any network; it is run once, with its hooks but without data.
@@ -205,7 +204,10 @@ def to_static(model: nn.Module, coefficients: Mapping[str, Tensor]) -> nn.Module
                 "dynamize() or a conv_cfg has made dynamic can become static"
             )
         if name not in coefficients:
-            raise ValueError(f"coefficients lack the dynamic layer {name}")
+            raise ValueError(
+                f"coefficients lack the dynamic layer {name}: record images that run "
+                "it, or give its coefficients (O, K)"
+            )
         coeff = coefficients[name].to(layer.weight)[None]
         kernel = fuse_kernels(layer.weight.detach(), coeff)[0].contiguous()
         with torch.device("meta"):
@@ -225,6 +227,7 @@ def build_dynamized(
     module: dict,
     init_cfg: dict | list[dict] | None = None,
     pretrained: str | None = None,
+    data_preprocessor: dict | None = None,
     **options,
 ) -> nn.Module:
     """Build a module of a registry and :func:`dynamize` it: ``type="Dynamized"``.
@@ -233,7 +236,8 @@ def build_dynamized(
 
     ``options`` are those of :func:`dynamize`. ``init_cfg`` replaces that of the module;
     ``pretrained`` does, too, and is how EncoderDecoder names the checkpoint of its
-    backbone. Static weights need ``from_static``.
+    backbone. Static weights need ``from_static``. A segmentor as the module takes the
+    ``data_preprocessor`` that a Runner gives.
     """
     from mmengine.logging import MMLogger
     from mmseg.registry import MODELS
@@ -242,6 +246,8 @@ def build_dynamized(
         init_cfg = dict(type="Pretrained", checkpoint=pretrained)
     if init_cfg is not None:
         module = {**module, "init_cfg": init_cfg}
+    if data_preprocessor is not None:
+        module = {"data_preprocessor": data_preprocessor, **module}
     model = dynamize(MODELS.build(module), **options)
     if MMLogger._instance_dict:  # a run has begun; tools that only count stay silent
         MMLogger.get_current_instance().info(str(model.dynamization))

@@ -39,8 +39,7 @@ class Trace:
         edges: Pairs of them, the second of which receives the output of the first.
         pooled: Those whose input is a 1x1 map; no part of ``edges``.
         stem: Those whose input comes from no convolution.
-        classifier: Those that produce an output of the network, as it is or resized or
-            normalised.
+        classifier: Those that produce an output, as it is or resized or normalised.
         macs: Multiply-accumulates of the run.
     """
 
@@ -86,8 +85,10 @@ def choose(
     """
     check_patterns(model, include=include, exclude=exclude, blocks=blocks)
     all_convs = convolutions(model)
-    if not all_convs:
-        raise ValueError(f"{type(model).__name__} has no 2-D convolution")
+    if not all_convs or model in all_convs.values():
+        raise ValueError(
+            f"{type(model).__name__} has no 2-D convolution, or is one: use DyConv2d"
+        )
     channels = next(iter(all_convs.values())).in_channels
     try:
         input_shape = tuple(input_shape or (1, channels, 512, 1024))
@@ -198,7 +199,9 @@ def find_blocks(
         names = [name for name, _ in model.named_modules() if matches(patterns, name)]
         rows = {name: _row(name, seen) for name in names}
         if without := [name for name, row in rows.items() if not row]:
-            raise ValueError(f"blocks: {without} run no convolutions in a row")
+            raise ValueError(
+                f"blocks: {without} run no two convolutions in a row: name others"
+            )
         convs = [conv for row in rows.values() for conv in row]
         if shared := {conv for conv in convs if convs.count(conv) > 1}:
             raise ValueError(f"blocks: several hold the row of {min(shared)}: name one")
@@ -257,7 +260,10 @@ def check_patterns(model: nn.Module, **options: Patterns) -> None:
     for option, patterns in options.items():
         for pattern in [patterns] if isinstance(patterns, str) else patterns or ():
             if not any(re.fullmatch(pattern, name) for name in names):
-                raise ValueError(f"{option}: {pattern!r} is the name of no module")
+                raise ValueError(
+                    f"{option}: {pattern!r} matches no module: give a regular "
+                    f"expression for a whole dotted name, such as {names[-1]!r}"
+                )
 
 
 def matches(patterns: Patterns, name: str, inside: bool = False) -> bool:
