@@ -189,7 +189,7 @@ def prepare_exported(model: nn.Module, shape: tuple, backend: str) -> Callable:
 
 
 def peak_memory(name: str, shape: tuple, args: Namespace, side: str) -> int | None:
-    """Bytes that a process needs which does nothing but two training steps."""
+    """Peak memory, in bytes, of a process that only runs two training steps."""
     set_up(args)
     call = prepare_training(*build(name, args), shape, args)
     for _ in range(2):

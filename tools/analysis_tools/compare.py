@@ -1,7 +1,7 @@
-"""Compare trained models: cost, latency and metrics; predictions in a picture.
+"""Compare trained models: a table of cost, latency and metrics, and a picture.
 
-The others are compared with the first. Cost is per image as it is tested: as a whole,
-or in all of its windows.
+Savings and speed-ups are relative to the first config. Cost is per image as it is
+tested: whole, or in all of its windows.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The arms of the study: what is trained, from how many seeds."""
+"""The arms of the study."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,27 +13,21 @@ class Arm:
     Attributes:
         network: The first part of its config's name.
         static_twin: The arm that it is measured against.
-        num_seeds: It is trained from the seeds 0 .. num_seeds - 1.
     """
 
     network: str
     static_twin: str
-    num_seeds: int = 1
 
     @property
     def config(self) -> str:
         """Path of its config, relative to the root of the repository."""
         return f"configs/dynet/{self.network}_fcn_1xb4-2k_camvid-240x320.py"
 
-    def run_name(self, seed: int) -> str:
-        """Name of the files and folders of its run from a seed."""
-        return f"{self.network}-seed{seed}"
-
 
 ARMS = {
-    "ResNet18": Arm("r18-d16", "ResNet18", num_seeds=3),
-    "Dy-ResNet18": Arm("dy-r18-d16", "ResNet18", num_seeds=3),
-    "Fix-ResNet18": Arm("fix-r18-d16", "ResNet18", num_seeds=3),
+    "ResNet18": Arm("r18-d16", "ResNet18"),
+    "Dy-ResNet18": Arm("dy-r18-d16", "ResNet18"),
+    "Fix-ResNet18": Arm("fix-r18-d16", "ResNet18"),
     "Dy-ResNet18 (g_t=1)": Arm("dy-r18-g1-d16", "ResNet18"),
     "Dy-ResNet18 (g_t=2)": Arm("dy-r18-g2-d16", "ResNet18"),
     "Dy-ResNet18 (g_t=4)": Arm("dy-r18-g4-d16", "ResNet18"),

@@ -30,7 +30,7 @@ def read_runs(folder: Path) -> dict[str, list[dict]]:
     """Read the files of each seed, by arm; arms without a file are left out."""
     runs = {}
     for name, arm in ARMS.items():
-        paths = sorted(folder.glob(f"{arm.run_name('*')}.json"))
+        paths = sorted(folder.glob(f"{arm.network}-seed*.json"))
         if paths:
             runs[name] = [read(path) for path in paths]
     return runs

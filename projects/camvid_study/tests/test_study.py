@@ -1,4 +1,4 @@
-"""The tables, the summary of a run's log, and the rule of the class weights."""
+"""The tables, and the rule of the class weights."""
 
 import json
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from class_weights import balancing_weights
 from study import tables
-from train_arms import read_curve, summarize
 
 
 def test_arms_and_differences(tmp_path, monkeypatch):
@@ -45,25 +44,6 @@ def test_arms_and_differences(tmp_path, monkeypatch):
     interval = f"+3.00 ({3 - half:+.2f} .. {3 + half:+.2f})"
     row = f"| ResNet18 | {interval} | {interval} |\n"
     assert row in tables.differences_table()
-
-
-def test_a_resumed_run_has_one_curve(tmp_path):
-    """What was trained twice counts from the last time."""
-    logs = [
-        [{"step": 10, "loss": 1.0}, {"step": 10, "mIoU": 1.0, "IoU.sky": 2.0},
-         {"step": 20, "mIoU": 3.0, "IoU.sky": 4.0}],
-        [{"step": 20, "mIoU": 5.0, "IoU.sky": 6.0}],
-    ]  # fmt: skip
-    for start, records in zip(("20240101", "20240102"), logs, strict=True):
-        folder = tmp_path / start / "vis_data"
-        folder.mkdir(parents=True)
-        text = "".join(f"{json.dumps(record)}\n" for record in records)
-        (folder / "scalars.json").write_text(text)
-    assert summarize(read_curve(tmp_path)) == {
-        "val_mIoU": 5.0,
-        "class_IoU": {"sky": 6.0},
-        "curve": [[10, 1.0], [20, 5.0]],
-    }
 
 
 def test_rare_classes_weigh_more():

@@ -29,9 +29,10 @@ NO_FIGURE = "-"
 LEGEND = f"""\
 MACs for one image of 224 x 224 pixels (Cityscapes: 768 x 768). conv: convolutions of
 the backbone; SE: its squeeze-excite layers; fusion: of kernels; prediction: of
-coefficients; head: the classifier (Cityscapes: the FCN head). "v1" is the ImageNet
-table of arXiv v1, "earlier" that of the ICLR 2020 submission, "quoted" one of its rows
-that the paper takes from elsewhere; a "{NO_FIGURE}" says that it has no figure."""
+coefficients; head: the classifier (Cityscapes: the FCN head). "v1": the ImageNet table
+of arXiv v1; "earlier": that of the ICLR 2020 submission; "quoted": rows that the paper
+takes from elsewhere; "ablation": its tables on g_t and on Fix- networks. "{NO_FIGURE}":
+the paper has no figure."""
 REDUCTIONS_LEGEND = """\
 MACs saved against the static network. The paper's follow from its figures above; ours
 count everything in both networks."""
