@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import load_state_dict
 from mmseg.datasets import BaseSegDataset
-from mmseg.registry import DATASETS
 from torch import nn
 from torch.utils.data import Dataset, Subset
 
@@ -32,7 +31,7 @@ def load_config(path: str | Path, cfg_options: dict | None = None) -> Config:
     """
     cfg = Config.fromfile(path)
     cfg.merge_from_dict(cfg_options or {})
-    if cfg.get("data_preprocessor"):
+    if cfg.get("model") and cfg.get("data_preprocessor"):
         cfg.model.setdefault("data_preprocessor", cfg.data_preprocessor)
     for name, loader in cfg.items():
         if name.endswith("_dataloader") and isinstance(loader, dict):
@@ -83,13 +82,15 @@ def inner_datasets(dataset: dict, key: str = "") -> Iterator[tuple[str, dict]]:
 def classes_and_palette(cfg: Config) -> tuple[list[str], list]:
     """The classes of a config's test data and their colours, without its files.
 
-    They are what the class of the data set declares, or its ``metainfo``. The class is
-    not built: some look for their files as soon as they are.
+    Its data set is not built if it declares them: some look for their files at once.
     """
     _, data = next(inner_datasets(cfg.test_dataloader.dataset))
-    kind = DATASETS.get(data["type"]) if isinstance(data["type"], str) else data["type"]
+    with DATASETS.switch_scope_and_registry(cfg.get("default_scope", "mmseg")) as own:
+        kind = own.get(data["type"]) if isinstance(data["type"], str) else data["type"]
     declared = type(kind.__name__, (BaseSegDataset,), dict(METAINFO=kind.METAINFO))
     metainfo = declared(metainfo=data.get("metainfo"), lazy_init=True).metainfo
+    if "classes" not in metainfo:  # another constructor may know them
+        metainfo = DATASETS.build(dict(data, lazy_init=True)).metainfo
     return list(metainfo["classes"]), list(metainfo["palette"])
 
 
@@ -109,7 +110,7 @@ def input_size(cfg: Config) -> tuple[int, int]:
     Raises:
         ValueError: The config has neither.
     """
-    preprocessor = _network(cfg).get("data_preprocessor") or {}
+    preprocessor = {**cfg.model, **_network(cfg)}.get("data_preprocessor") or {}
     size = preprocessor.get("size") or cfg.get("crop_size")
     if size is None:
         raise ValueError(

@@ -33,7 +33,7 @@ def has_host() -> bool:
 def check_host() -> None:
     """Check that each package of the host is installed once, recent, and importable.
 
-    Without a distribution, as a checkout on ``PYTHONPATH``, any version will do.
+    A package without a distribution (on ``PYTHONPATH``) may be of any version.
 
     Raises:
         ImportError: A package is missing, is provided by two distributions that

@@ -40,7 +40,7 @@ class CoefficientSummary:
             are constants, however much they differ from each other.
         dead: Share of the O * K fixed kernels, 0 .. 1, whose coefficient is below 0.05,
             signs aside, on every image.
-        saturated: Share of those whose coefficient is above 0.95 on every image.
+        saturated: Share of those above 0.95, signs aside, on every image.
     """
 
     num_images: int

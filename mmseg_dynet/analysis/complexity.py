@@ -39,7 +39,7 @@ class Complexity:
         backbone: Backbone and neck.
         head: Everything else that runs at inference.
         convolution: What backbone and neck spend on none of the following.
-        squeeze_excite: Those of backbone and neck, which some papers do not count.
+        squeeze_excite: Their squeeze-excite layers, which some papers do not count.
         fusion: Fusing banks into dynamic kernels, in backbone and head.
         prediction: Predicting coefficients, in backbone and head.
         parameters: Parameters of the whole network, auxiliary heads included.

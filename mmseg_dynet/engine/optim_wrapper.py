@@ -42,7 +42,7 @@ class BFloat16OptimWrapper(OptimWrapper):
     optimizer stay in float32. On a device that does not compute in bfloat16, training
     is in float32, and a warning is logged.
 
-    Arguments are those of OptimWrapper, and ``emulate``: use bfloat16 there, slowly.
+    Arguments are those of OptimWrapper, and ``emulate``: bfloat16 even there, slowly.
     """
 
     def __init__(

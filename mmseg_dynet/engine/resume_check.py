@@ -12,7 +12,7 @@ PROGRESS = {
 }  # fmt: skip
 REMEDY = (
     "To use the config's settings, start from its weights: --cfg-options "
-    "load_from=FILE without --resume"
+    "load_from=FILE resume=False, without --resume"
 )
 
 
@@ -20,8 +20,8 @@ def check_settings(runner: Runner, checkpoint: dict) -> None:
     """Compare the config's optimizer and schedules with those to be resumed.
 
     Raises:
-        ValueError: The checkpoint has no optimizer, as best ones, or another type of
-            it. Other differences are warnings.
+        ValueError: The checkpoint has no optimizer, as ``best_*.pth``, or one of
+            another type. Other differences are warnings.
     """
     if missing := {"meta", "message_hub", "optimizer"} - checkpoint.keys():
         raise ValueError(

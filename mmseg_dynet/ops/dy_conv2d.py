@@ -112,7 +112,7 @@ class DyConv2d(nn.Module):
         Kaiming's variance (fan_out, ReLU, as MMSegmentation initialises static
         convolutions), the fused kernel has Kaiming's. A static kernel has it alone.
 
-        MMEngine calls this method by name, and mmcv's ConvModule leaves it to it.
+        MMEngine calls this method by name; mmcv's ConvModule then leaves it alone.
         """
         with torch.no_grad():
             for kernel in self.weight.unbind(1):  # K views of (O, C/G, kH, kW)

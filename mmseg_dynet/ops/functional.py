@@ -18,7 +18,7 @@ the dynamic kernel
 The same output is a weighted sum of the K static feature maps (eq. 2), since
 convolution is linear. :func:`dynamic_conv2d` computes eq. 1 and is the one to use;
 :func:`dynamic_conv2d_feature_fusion` computes eq. 2, which the paper trains with and
-which costs K convolutions; :func:`dynamic_conv2d_reference`, the loop, tests both.
+which costs K convolutions; tests compare both to :func:`dynamic_conv2d_reference`.
 
 Source: "DyNet: Dynamic Convolution for Accelerating Convolutional Neural Networks",
 arXiv 2004.10694, section 3.

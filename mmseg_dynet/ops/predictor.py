@@ -108,7 +108,7 @@ class CoefficientPredictor(nn.Module):
     Global average pooling, one or two fully connected layers, a sigmoid (or what
     ``coefficients`` says); the output is split between the layers (DyNet, section 3.1
     and figure 2). By default nothing is normalised: the K coefficients of a channel lie
-    in (0, 1) and need not sum to one, and a BatchNorm could not train on one image.
+    in (0, 1) and need not sum to one; a BatchNorm of one pooled image cannot train.
 
     Costs C * M MACs per image, or C * hidden + hidden * M with a hidden layer. With L
     layers, M is sum(out_channels) * K for the granularity "channel", L * K for

@@ -177,6 +177,8 @@ def variants_table(arms: Arms) -> str:
     rows[0] += ["minus dynamic", "95 %", "minus control", "95 %"]
     others = without_seed(arms, 0)
     for arm in sorted(arms.keys() - {*COMPARED}):
+        if 0 not in common_seeds(arms[arm], arms.get("dynamic", {})):
+            continue
         first = arms[arm][0]["mIoU"] - arms["dynamic"][0]["mIoU"]
         scores = [
             cell

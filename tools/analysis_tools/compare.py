@@ -90,11 +90,12 @@ def name_networks(config_paths: list[str], checkpoints: list[str]) -> list[str]:
 
 
 def build_runner(name: str, cfg: Config, checkpoint: str, work_dir: str) -> Runner:
-    cfg.load_from = checkpoint
+    cfg.load_from, cfg.resume = checkpoint, False
     cfg.work_dir = work_dir
     add_setup_check(cfg)
     # Visualizers are global by name: a second one would write to the first's work dir.
-    cfg.setdefault("visualizer", dict(type="SegLocalVisualizer")).name = name
+    visualizer = cfg.get("visualizer") or dict(type="SegLocalVisualizer")
+    cfg.visualizer = dict(visualizer, name=name)
     return Runner.from_cfg(cfg)
 
 

@@ -46,9 +46,8 @@ class ShuffleNetV2(StagedBackbone):
         strides: Stride of the first unit of each stage 0 .. 2.
         dilations: Dilation of each stage 0 .. 2. Its first unit has that of the stage
             before, since its input is still spaced like that. The network then computes
-            what the strided one does, on a denser grid. Output stride 8
-            takes strides (2, 1, 1) and dilations (1, 2, 4), 16 takes (2, 2, 1) and
-            (1, 1, 2).
+            what the strided one does, on a denser grid. Output stride 8 takes strides
+            (2, 1, 1) and dilations (1, 2, 4), 16 takes (2, 2, 1) and (1, 1, 2).
         out_indices: Stages whose outputs are returned, each in 0 .. 3.
         split_parts: The right branch of a unit that splits its channels gets
             1 / split_parts of them: half, or a quarter with spatial convolutions of two

@@ -60,7 +60,7 @@ def compare_inference_modes(
         dataset: Labelled images.
         evaluator: With a metric that returns mIoU.
         crop_size: (H, W) in pixels of the windows and of the centre crop, no larger
-            than the images. Windows are two thirds of a window apart.
+            than the images. Windows are at most two thirds of a window apart.
         reuse: For how many frames kernels are kept, each number another mode. The
             images are taken for the frames of a video.
 
