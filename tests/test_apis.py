@@ -102,14 +102,14 @@ def test_a_config_without_a_size_is_refused():
 def test_a_config_is_read_as_a_runner_takes_it(tmp_path, capsys):
     path = tmp_path / "config.py"
     path.write_text(
-        "model = dict()\ndata_preprocessor = dict(size=(4, 8))\n"
+        "model = dict(type='A')\ndata_preprocessor = dict(size=(4, 8))\n"
         "train_dataloader = dict(num_workers=2, persistent_workers=True)\n"
         "val_dataloader = dict(num_workers=2, persistent_workers=True,\n"
         "                      prefetch_factor=4, timeout=9)\n"
         "test_dataloader = None\n"
     )
     cfg = load_config(path, {"val_dataloader.num_workers": 0})
-    assert cfg.model == dict(data_preprocessor=dict(size=(4, 8)))
+    assert cfg.model == dict(type="A", data_preprocessor=dict(size=(4, 8)))
     assert cfg.train_dataloader == dict(num_workers=2, persistent_workers=True)
     assert cfg.val_dataloader == dict(num_workers=0)
     assert capsys.readouterr().err == (
