@@ -168,13 +168,13 @@ class Remark(BaseMetric):
 def test_compare_a_binary_head_by_dice(run_tool, write_config, save_weights, tmp_path):
     """One logit, which the host turns into labels of type float, and no mIoU.
 
-    The preprocessor pads, so images cost more than their size tells.
+    The preprocessor pads, so images cost more than their size tells. The config has no
+    visualizer, and is that of a training that was resumed.
     """
     metrics = [dict(type="IoUMetric", iou_metrics=["mDice"]), dict(type="Remark")]
     padding = {"model.data_preprocessor.test_cfg.size_divisor": 512}
-    config = write_config(
-        "dy-", grey=True, binary=True, test_evaluator=metrics, **padding
-    )
+    resumed = dict(visualizer=None, resume=True, test_evaluator=metrics)
+    config = write_config("dy-", grey=True, binary=True, **resumed, **padding)
     printed = run_tool(
         "analysis_tools/compare.py", config, "--checkpoints", save_weights(config),
         "--repeats", 1, "--picture", "demo.png", "--num-images", 1,
