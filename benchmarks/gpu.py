@@ -1,8 +1,8 @@
 """Time networks on a GPU beside static twin and control: the last part of gpu.sh.
 
 The three take turns, in channels_last, with random weights and images. Inference has
-folded batch norms and weights in bfloat16; training has autocast to bfloat16. Each row
-is a JSON file, written as soon as it is measured; the most important come first.
+folded batch norms and weights in bfloat16; training has autocast to bfloat16. The file
+networks.json grows with each row; the most important come first.
 """
 
 import logging
@@ -158,6 +158,8 @@ def main() -> None:
     origin = provenance(args.device)
     origin |= dict(cuda=torch.version.cuda, driver=driver())
     print(origin)
+    torch.backends.cudnn.benchmark = True  # as the configs train
+    records = []
     for group, batch, height, width, train, compiled in ROWS:
         if args.seconds and perf_counter() - start > args.seconds:
             print(f"{args.seconds} seconds are over")
@@ -174,7 +176,8 @@ def main() -> None:
             k: v for k, v in record.items() if k.endswith(("_ms", "mb", "ratio"))
         }
         print(name, figures, flush=True)
-        write_json(args.out / f"{name}.json", record | origin)
+        records.append({"name": name} | record)
+        write_json(args.out / "networks.json", origin | {"rows": records})
 
 
 if __name__ == "__main__":

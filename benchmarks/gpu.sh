@@ -3,7 +3,7 @@
 #
 #   benchmarks/gpu.sh [tests] [implementations] [networks]      (default: all three)
 #
-# Each part ends within 10 minutes and writes JSON as it goes, into benchmarks/gpu or
+# Each part ends within 10 minutes and writes as it goes, into benchmarks/gpu or
 # into OUT=FOLDER. PYTHON=... picks the interpreter. DEVICE=cpu tries everything out on
 # small inputs.
 set -euo pipefail
@@ -16,23 +16,25 @@ OUT=${OUT:-benchmarks/gpu}
 mkdir -p "$OUT"
 
 failed=0
-run() { "$PYTHON" -W ignore "$@" || failed=1; }  # the rest is worth having all the same
+run() { timeout -s INT 560 "$PYTHON" -W ignore "$@" || failed=1; }  # then go on
 
 tests() {  # 4 minutes
     local marked="gpu and not slow"
     [[ $DEVICE == cuda ]] || marked="not gpu and not slow"
     # Warnings of another torch or driver are not errors here.
     run -m pytest -q -W ignore -p no:cacheprovider -m "$marked" \
-        --junitxml "$OUT/tests.xml" tests/ops tests/models/test_backbone_contract.py
+        --junitxml "$OUT/tests.xml" tests/ops tests/models/test_backbone_contract.py \
+        tests/engine/test_launch.py
 }
 
 implementations() {  # 2 x 3 minutes
     local script=tools/analysis_tools/benchmark_implementations.py
     if [[ $DEVICE == cuda ]]; then
-        run $script --device cuda --dtype bfloat16 --shape 224 224 --batch 64 8 1 \
-            --repeats 5 --seconds 180 --json "$OUT/implementations-224x224.json"
-        run $script --device cuda --dtype bfloat16 --shape 512 1024 --batch 8 1 64 \
-            --repeats 5 --seconds 180 --json "$OUT/implementations-512x1024.json"
+        local options="--device cuda --dtype bfloat16 --repeats 5 --seconds 180"
+        run $script Dy-ResNet50 Dy-ResNet18 $options --shape 224 224 --batch 64 8 1 \
+            --json "$OUT/implementations-224x224.json"
+        run $script Dy-ResNet50 Dy-ResNet18 $options --shape 512 1024 --batch 8 1 64 \
+            --json "$OUT/implementations-512x1024.json"
     else
         run $script --shape 32 64 --batch 1 2 --repeats 1 \
             --json "$OUT/implementations-32x64.json"
@@ -40,7 +42,7 @@ implementations() {  # 2 x 3 minutes
 }
 
 networks() {  # 8 minutes
-    run benchmarks/gpu.py --device "$DEVICE" --out "$OUT" --seconds 480
+    run benchmarks/gpu.py --device "$DEVICE" --out "$OUT" --seconds 400
 }
 
 for part in "${@:-tests}"; do

@@ -122,7 +122,7 @@ def dynamic_conv2d_feature_fusion(
     errors are those of :func:`dynamic_conv2d`, but a bias of another dtype is cast.
     """
     _check_all(x, weight, coeff, bias, groups)
-    if maps_are_small(x, weight.shape, stride):
+    if not x.is_cuda and maps_are_small(x, weight.shape, stride):
         out = _sum_products(x, weight, coeff, stride, padding, dilation)
     else:
         # Output channel o*K + k is kernel k of channel o: groups stay together.
@@ -137,7 +137,7 @@ def dynamic_conv2d_feature_fusion(
 def _sum_products(x: Tensor, weight: Tensor, coeff: Tensor, *geometry) -> Tensor:
     """Fuse feature maps; each is a product of the bank with the windows of all images.
 
-    Faster for maps of a few pixels, where convolutions compute mostly on padding.
+    Faster for maps of a few pixels, mostly padding, on CPUs; CUDA unfolds one by one.
     """
     stride, padding, dilation = map(_pair, geometry)
     side = weight.shape[3]

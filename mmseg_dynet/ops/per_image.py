@@ -233,7 +233,7 @@ def _matmul(x: Tensor, kernels: Tensor, bias: Tensor | None, *geometry) -> Tenso
     if x.shape[0] == 1:
         out = F.linear(x, kernels.flatten(0, 1), bias)
     else:
-        if kernels.requires_grad:
+        if kernels.requires_grad and not is_compiling():
             kernels.register_hook(_make_contiguous)
         out = _multiply(x.flatten(1, 2), kernels.transpose(1, 2), bias)
         out = out.unflatten(1, x.shape[1:3])

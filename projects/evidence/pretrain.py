@@ -2,18 +2,19 @@
 
 100,000 images of 64x64 in 200 classes; the 10,000 of the validation split tell arms
 apart. A run is tools/train.py on its config, with bfloat16 and on a GPU where there is
-one. Arms that have a result are skipped. Start it in the root of the repository, in an
-environment with mmpretrain, and with the images in data/ (README.md).
+one. Arms that have a result are skipped. Backbones are saved in float16, half as large
+to send. Start it in the root of the repository, in an environment with mmpretrain, and
+with the images in data/ (PROTOCOL.md).
 """
 
 import argparse
-import shutil
 from pathlib import Path
 
 import torch
 from train import ARMS, FOLDER, read_curve, run
 
 from mmseg_dynet.analysis.machine import provenance
+from mmseg_dynet.engine.checkpoint import read_weights
 from mmseg_dynet.files import write_json
 
 VALIDATION = Path("data/tiny-imagenet-200/val")
@@ -52,8 +53,9 @@ def pretrain(arm: str, args: argparse.Namespace) -> None:
         "curve": curve,
         "config": config.name,
     }
-    checkpoint = work_dir / f"epoch_{args.epochs}.pth"
-    shutil.copyfile(checkpoint, args.work_dirs / f"{arm}.pth")
+    weights = read_weights(str(work_dir / f"epoch_{args.epochs}.pth"))
+    backbone = {n: w.half() for n, w in weights.items() if n.startswith("backbone.")}
+    torch.save({"state_dict": backbone}, args.work_dirs / f"{arm}.pth")
     write_json(result, outcome | provenance(device))  # last: it marks the arm as done
 
 

@@ -69,14 +69,19 @@ def parse_args() -> argparse.Namespace:
 
 def run(tool: str, *words: object) -> None:
     """Run a tool of the repository on one thread."""
-    paths = os.pathsep.join([str(Path.cwd()), str(FOLDER.resolve())])
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    paths = [str(Path.cwd()), str(FOLDER.resolve()), os.environ.get("PYTHONPATH", "")]
+    env = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, f"tools/{tool}.py", *map(str, words)]
-    subprocess.run(command, env=env, check=True)
+    subprocess.run(command, env=os.environ | env, check=True)
 
 
 def describe_commit() -> str:
-    """The commit that is checked out, with "-dirty" if files have changed since."""
+    """The commit that is checked out, with "-dirty" if files have changed since.
+
+    A machine without the repository's history gets it by the variable COMMIT.
+    """
+    if commit := os.environ.get("COMMIT"):
+        return commit
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     return subprocess.check_output(command, text=True).strip()
 
@@ -146,7 +151,7 @@ def train(args: argparse.Namespace, arm: str, seed: int) -> None:
         "lr": lr,
         "iterations": end,
         "commit": commit,
-        "machine": describe_machine(),
+        "machine": describe_machine("cuda" if torch.cuda.is_available() else "cpu"),
     }
     write_json(result, outcome)
 

@@ -172,7 +172,7 @@ def run_tool(tool: str, *arguments: object) -> str:
     """Run a tool as a user does, and return what it prints."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", ROOT / "tools" / tool, *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"},
         capture_output=True,
         text=True,
     )

@@ -16,20 +16,18 @@ from mmseg_dynet.engine.launch import prepare_launch
 ROOT = Path(__file__).parents[2]
 STEPS = Path(__file__).with_name("distributed_steps.py")
 CONFIG = ROOT / "configs/dynet/dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
+PYTHON = (sys.executable, "-W", "ignore")
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 COMPILED = (pytest.mark.recent_torch, pytest.mark.slow)
 ON_A_GPU = pytest.mark.gpu
 
 
-def run(*arguments: object) -> None:
-    call([sys.executable, "-W", "ignore", *arguments], PYTHONPATH=str(ROOT))
-
-
 def call(command: list, **variables: str) -> None:
+    path = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
+    env = os.environ | dict(OMP_NUM_THREADS="1", PYTHONPATH=path) | variables
     done = subprocess.run(
-        [*map(str, command)], env=os.environ | {"OMP_NUM_THREADS": "1"} | variables,
-        capture_output=True, text=True, timeout=400,
-    )  # fmt: skip
+        [*map(str, command)], env=env, capture_output=True, text=True, timeout=400
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
 
@@ -43,8 +41,8 @@ def call(command: list, **variables: str) -> None:
     ],
 )
 def test_two_processes_are_one_with_both_batches(options, tolerance, tmp_path):
-    run(STEPS, tmp_path / "alone.pth", 2, *options.split())
-    run(*TORCHRUN, STEPS, tmp_path / "both.pth", 1, *options.split())
+    call([*PYTHON, STEPS, tmp_path / "alone.pth", 2, *options.split()])
+    call([*PYTHON, *TORCHRUN, STEPS, tmp_path / "both.pth", 1, *options.split()])
     alone, both = (torch.load(tmp_path / f"{name}.pth") for name in ("alone", "both"))
     assert both["losses"] == pytest.approx(alone["losses"], rel=tolerance)
     assert alone["losses"][-1] < alone["losses"][0]

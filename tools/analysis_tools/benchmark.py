@@ -207,6 +207,7 @@ def set_up(args: Namespace) -> None:
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     if args.device == "cuda":
+        torch.backends.cudnn.benchmark = True  # as the configs train
         # TF32, as in convolutions by default: fusing kernels is a matrix product.
         torch.set_float32_matmul_precision("high")
 

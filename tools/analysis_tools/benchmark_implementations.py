@@ -88,8 +88,13 @@ def make_calls(layer: DyConv2d, x: Tensor, coeff: Tensor) -> dict[str, Callable]
     """
     *sizes, groups = layer.stride, layer.padding, layer.dilation, layer.groups
 
+    channels_last = x.is_contiguous(memory_format=torch.channels_last)
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    kernels = layer.weight.detach()[:, 0].contiguous(memory_format=memory_format)
+    kernels.requires_grad_(x.requires_grad)
+
     def static() -> Tensor:
-        return F.conv2d(x, layer.weight[:, 0], None, *sizes, groups)
+        return F.conv2d(x, kernels, None, *sizes, groups)
 
     def unfold() -> Tensor:
         stride, padding, dilation = sizes
@@ -103,7 +108,7 @@ def make_calls(layer: DyConv2d, x: Tensor, coeff: Tensor) -> dict[str, Callable]
     def timed(convolve: Callable[[], Tensor]) -> None:
         out = convolve()
         if x.requires_grad:
-            leaves = (x, layer.weight, coeff)  # the last not in the static graph
+            leaves = (x, kernels, layer.weight, coeff)  # some in no graph
             torch.autograd.grad(out, leaves, out.detach(), allow_unused=True)
 
     functions = {name: partial(dynamic, name) for name in SIDES}
@@ -186,6 +191,7 @@ def main() -> None:
     args = parse_args()
     if args.threads is not None:
         torch.set_num_threads(args.threads)
+    torch.backends.cudnn.benchmark = True  # as the configs train
     if args.device == "cuda" and args.dtype == "float32":
         # TF32, as in convolutions by default: fusing kernels is a matrix product.
         torch.set_float32_matmul_precision("high")

@@ -17,7 +17,12 @@ model = dict(
     head=dict(in_channels=512, num_classes=200),
 )
 dataset = dict(type="CustomDataset", data_root="data/tiny-imagenet-200")
-loader = dict(batch_size=256, num_workers=8, persistent_workers=True)
+loader = dict(
+    batch_size=256,
+    num_workers=8,
+    persistent_workers=True,
+    collate_fn=dict(type="default_collate"),  # a tensor, rather than 256 small ones
+)
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="RandomCrop", crop_size=64, padding=8, padding_mode="reflect"),
