@@ -194,7 +194,7 @@ def classes_table(arms: Arms) -> str:
     ours, theirs = arms.get("dynamic", {}), arms.get("control", {})
     seeds = common_seeds(ours, theirs)
     rows = [["dynamic minus control", "whole images", "95 %", "windows", "95 %"]]
-    if len(seeds) < 2:
+    if len(seeds) < 3:
         return ""
     for name in ours[seeds[0]]["class_IoU"]:
         row = [name]
