@@ -14,7 +14,6 @@ STYLES = {  # colour and marker
     "twin": ("0.3", "D"),
     "constant": ("C1", "v"),
 }
-SPAN = 4  # points of mIoU that each row shows at least, so that lengths compare
 
 
 def main() -> None:
@@ -23,28 +22,25 @@ def main() -> None:
     figure = Figure(figsize=(9, 3 * len(results)), layout="constrained")
     axes = figure.subplots(len(results), 2, squeeze=False, sharey="row")
     for row, (key, arms) in zip(axes, sorted(results.items()), strict=True):
-        scores = {
-            arm: [run["mIoU"] for run in arms[arm].values()]
-            for arm in STYLES
-            if arm in arms
-        }
-        means = {arm: mean(values) for arm, values in scores.items()}
-        middle = (max(means.values()) + min(means.values())) / 2
-        row[0].set(title=title(key), ylabel="mIoU, %")
-        half = max(SPAN, max(means.values()) - min(means.values()) + 2) / 2
-        row[0].set(xlabel="GMACs per image", ylim=(middle - half, middle + half))
+        row[0].set(title=title(key), ylabel="mIoU, %", xlabel="GMACs per image")
         row[1].set(xlabel="ms per image, one thread")
-        for arm, values in scores.items():
-            cost = costs[key][arm]
-            bar = stdev(values) if len(values) > 1 else None
-            colour, marker = STYLES[arm]
+        for arm, (colour, marker) in STYLES.items():
+            if arm not in arms:
+                continue
+            scores = [run["mIoU"] for run in arms[arm].values()]
+            bar = stdev(scores) if len(scores) > 1 else None
             style = dict(color=colour, marker=marker, linestyle="", capsize=4)
+            cost = costs[key][arm]
             for axis, x in zip(row, (cost["macs"] / 1e9, cost["ms"]), strict=True):
-                label = f"{arm} ({len(values)})"
-                axis.errorbar(x, means[arm], bar, label=label, **style)
+                label = f"{arm} ({len(scores)})"
+                axis.errorbar(x, mean(scores), bar, label=label, **style)
         for axis in row:
             axis.set_xlim(0, 1.2 * axis.get_xlim()[1])  # equal costs look equal
         row[0].legend(fontsize="small", loc="upper left", title="arm (seeds)")
+    limits = [row[0].get_ylim() for row in axes]
+    half = max(high - low for low, high in limits) / 2
+    for row, (low, high) in zip(axes, limits, strict=True):  # lengths compare
+        row[0].set_ylim((low + high) / 2 - half, (low + high) / 2 + half)
     write_figure(FOLDER / "images/cost.png", figure)
 
 
