@@ -49,8 +49,7 @@ def add_launch_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of a tool that starts a Runner."""
     parser.add_argument(
         "--work-dir",
-        help="directory of logs and checkpoints (default: the config's work_dir, or "
-        "work_dirs/CONFIG_NAME)",
+        help="of logs and checkpoints (default: the config's or work_dirs/CONFIG_NAME)",
     )
     parser.add_argument(
         "--launcher",
@@ -92,9 +91,7 @@ def add_setup_check(cfg: Config) -> None:
     elif hooks["check_setup"] is not None:
         # Before custom hooks: EMAHook, say, takes what it needs from a checkpoint.
         hooks["check_setup"] = {"type": "CheckSetupHook", **hooks["check_setup"]}
-    cfg.default_hooks = {
-        n: h for n, h in hooks.items() if h is not None or n in MMENGINE_HOOKS
-    }
+    cfg.default_hooks = {n: h for n, h in hooks.items() if h or n in MMENGINE_HOOKS}
 
 
 def check_data(cfg: Config, *splits: str) -> None:
@@ -139,18 +136,21 @@ def resume(cfg: Config, cfg_options: dict | None = None) -> None:
 
     Otherwise training starts from the weights of the config's ``load_from``, if any. A
     ``load_from`` on the command line, or beside ``resume = True`` in the config, is the
-    checkpoint to resume from, except one in the work dir: that was the newest when the
-    config was dumped. ``cfg_options`` have overridden the config already.
+    checkpoint to resume from. ``cfg_options`` have overridden the config already.
 
     Raises:
         ValueError: There are checkpoints, but all of them are damaged.
     """
-    newest, work_dir = cfg.get("load_from"), Path(cfg.work_dir).resolve()
-    by_config = cfg.get("resume") and Path(newest or "").resolve().parent != work_dir
-    if not newest or not (by_config or "load_from" in (cfg_options or {})):
+    newest = cfg.get("load_from")
+    named = cfg.get("resume") or "load_from" in (cfg_options or {})
+    if not (newest and named):
         newest = find_newest(cfg.work_dir)
     cfg.resume = newest is not None
     if cfg.resume:
-        cfg.load_from = newest
+        # What MMEngine finds is not named: a dumped config would go back to it.
+        pointer = Path(cfg.work_dir, "last_checkpoint")
+        latest = pointer.read_text("utf-8", "replace") if pointer.is_file() else ""
+        is_latest = Path(latest.strip()).resolve() == Path(newest).resolve()
+        cfg.load_from = None if is_latest else newest
     else:
         print(f"no checkpoint in {cfg.work_dir}: start at iteration 0", file=sys.stderr)

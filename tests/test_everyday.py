@@ -162,7 +162,7 @@ def test_a_resumed_training_says_which_settings_it_keeps(train):
     train()
     train("train_cfg.max_iters=2", resume=True)
     assert "Resuming keeps" not in log()
-    # As dumped it names the checkpoint that was the newest then.
+    # The dumped config does not name the checkpoint that was the newest then.
     train("train_cfg.max_iters=3", config=f"run/{DYNAMIC}")
     assert "resumed epoch: 0, iter: 2" in log()
     options = ("optim_wrapper.optimizer.lr=0.5", "param_scheduler.0.end=99")

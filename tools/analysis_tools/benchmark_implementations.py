@@ -87,7 +87,6 @@ def make_calls(layer: DyConv2d, x: Tensor, coeff: Tensor) -> dict[str, Callable]
     They compute gradients, too, if x requires its own.
     """
     *sizes, groups = layer.stride, layer.padding, layer.dilation, layer.groups
-
     channels_last = x.is_contiguous(memory_format=torch.channels_last)
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     kernels = layer.weight.detach()[:, 0].contiguous(memory_format=memory_format)
