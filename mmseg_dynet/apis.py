@@ -14,7 +14,7 @@ from mmseg.datasets import BaseSegDataset
 from torch import nn
 from torch.utils.data import Dataset, Subset
 
-from .engine.checkpoint import read_weights
+from .engine.checkpoint import read_checkpoint, weights_of
 from .engine.weights_check import check_weights
 
 # Options of a DataLoader that torch refuses where there are no workers.
@@ -51,15 +51,15 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
     Args:
         cfg: A config with ``model`` and ``default_scope``.
         checkpoint: A checkpoint with all weights of this model, except those of its
-            auxiliary head. About trust see :mod:`mmseg_dynet.engine.checkpoint`.
+            auxiliary head. Untrusted: see :mod:`mmseg_dynet.engine.checkpoint`.
 
     Raises:
-        ValueError: Weights are missing or have other shapes.
+        ValueError: The weights are not those of this model.
     """
     init_default_scope(cfg.get("default_scope", "mmseg"))
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
     if checkpoint is not None:
-        weights = read_weights(checkpoint)
+        weights = weights_of(read_checkpoint(checkpoint))
         check_weights(model, weights, checkpoint)
         load_state_dict(model, weights)
     return model.eval()
@@ -68,7 +68,7 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
 def inner_datasets(dataset: dict, key: str = "") -> Iterator[tuple[str, dict]]:
     """The data sets inside wrappers such as RepeatDataset, by their keys in a config.
 
-    They are parts of ``dataset``, whose place in the config is ``key``.
+    They are parts of ``dataset``, which is at ``key`` in the config.
     """
     if "dataset" in dataset:
         yield from inner_datasets(dataset["dataset"], f"{key}.dataset")
@@ -134,7 +134,7 @@ def input_channels(cfg: Config) -> int:
 def windows_shape(
     cfg: Config, image_size: tuple[int, int]
 ) -> tuple[int, int, int, int]:
-    """The shape (N, C, H, W) of the inputs that a test makes of an image (H, W).
+    """The shape (N, C, H, W) of the inputs into which a test splits an image (H, W).
 
     N is the number of windows, which overlap, if ``model.test_cfg`` slides
     (``EncoderDecoder.slide_inference`` of the host); otherwise it is 1.

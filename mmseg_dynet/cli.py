@@ -1,4 +1,4 @@
-"""What the command-line tools share. Their arguments are those of MMSegmentation's."""
+"""What the command-line tools share: arguments, and preparing a config for a run."""
 
 import os
 import re
@@ -49,21 +49,22 @@ def add_launch_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of a tool that starts a Runner."""
     parser.add_argument(
         "--work-dir",
-        help="of logs and checkpoints (default: the config's or work_dirs/CONFIG_NAME)",
+        help="folder of logs and checkpoints (default: the config's, or "
+        "work_dirs/CONFIG_NAME)",
     )
     parser.add_argument(
         "--launcher",
         choices=["none", "pytorch", "slurm", "mpi"],
         default="none",
-        help="what has started this process (default: none, a single process)",
+        help="the launcher that started this process (default: none, a single process)",
     )
     # torch.distributed.launch passes it; torchrun sets the variable instead.
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
 
 
-def default_work_dir(config_path: str) -> str:
+def default_work_dir(cfg: Config, config_path: str) -> str:
     """Where a config's logs and checkpoints go by default."""
-    return str(Path("work_dirs") / Path(config_path).stem)
+    return cfg.get("work_dir") or str(Path("work_dirs") / Path(config_path).stem)
 
 
 def load_run_config(args: Namespace) -> Config:
@@ -76,7 +77,7 @@ def load_run_config(args: Namespace) -> Config:
     use_safe_loading()
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
-    cfg.work_dir = args.work_dir or cfg.get("work_dir") or default_work_dir(args.config)
+    cfg.work_dir = args.work_dir or default_work_dir(cfg, args.config)
     add_setup_check(cfg)
     if args.launcher != "none":
         prepare_launch(cfg)
@@ -86,7 +87,8 @@ def load_run_config(args: Namespace) -> Config:
 def add_setup_check(cfg: Config) -> None:
     """Add a CheckSetupHook to a config without one, and remove hooks that are None."""
     hooks = {"check_setup": {}, **(cfg.get("default_hooks") or {})}
-    if "CheckSetupHook" in str(cfg.get("custom_hooks")):
+    others = [cfg.get("custom_hooks"), {**hooks, "check_setup": None}]
+    if "CheckSetupHook" in str(others):
         hooks["check_setup"] = None
     elif hooks["check_setup"] is not None:
         # Before custom hooks: EMAHook, say, takes what it needs from a checkpoint.
@@ -136,11 +138,13 @@ def resume(cfg: Config, cfg_options: dict | None = None) -> None:
 
     Otherwise training starts from the weights of the config's ``load_from``, if any. A
     ``load_from`` on the command line, or beside ``resume = True`` in the config, is the
-    checkpoint to resume from. ``cfg_options`` have overridden the config already.
+    checkpoint to resume from. ``cfg`` already includes ``cfg_options``.
 
     Raises:
         ValueError: There are checkpoints, but all of them are damaged.
     """
+    if isinstance(cfg.get("resume"), str):  # as FlexibleRunner takes it
+        cfg.load_from = cfg.resume
     newest = cfg.get("load_from")
     named = cfg.get("resume") or "load_from" in (cfg_options or {})
     if not (newest and named):

@@ -19,7 +19,7 @@ def replacing(path: Path) -> Iterator[Path]:
     The file there replaces ``path`` when the block ends, and is removed if it raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         yield partial
         os.replace(partial, path)
@@ -34,6 +34,6 @@ def write_json(path: Path, content: object) -> None:
 
 
 def write_figure(path: Path, figure: "Figure") -> None:
-    """Save a figure as PNG, SVG or PDF, by the ending."""
+    """Save a figure as PNG, SVG or PDF, by the extension."""
     with replacing(path) as partial:
         figure.savefig(partial, dpi=120)

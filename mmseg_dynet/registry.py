@@ -25,7 +25,6 @@ HOOKS.register_module(module=engine.ChannelsLastHook)
 HOOKS.register_module(module=engine.CheckSetupHook)
 HOOKS.register_module(module=engine.CoefficientHook)
 HOOKS.register_module(module=engine.FiniteLossHook)
-HOOKS.register_module(module=engine.KernelReuseHook)
 HOOKS.register_module(module=engine.SafeCheckpointHook)
 HOOKS.register_module(module=engine.TemperatureHook)
 

@@ -40,7 +40,7 @@ BINARY = {
 
 
 @pytest.fixture
-def run_tool(monkeypatch, capsys, tmp_path) -> Iterator[Callable[..., str]]:
+def run_tool(monkeypatch, capsys, tmp_path, forgotten_runs) -> Callable[..., str]:
     """Run a tool as a script in an empty folder, and return what it prints."""
     monkeypatch.chdir(tmp_path)
 
@@ -50,10 +50,17 @@ def run_tool(monkeypatch, capsys, tmp_path) -> Iterator[Callable[..., str]]:
         forget_runs()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the host's
+            warnings.filterwarnings("error", module="mmseg_dynet|__main__")
             runpy.run_path(path, run_name="__main__")
         return capsys.readouterr().out
 
-    yield run
+    return run
+
+
+@pytest.fixture
+def forgotten_runs() -> Iterator[None]:
+    """Forget the runs of a test when it ends."""
+    yield
     forget_runs()
 
 

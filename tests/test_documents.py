@@ -39,6 +39,8 @@ def evaluate(example: Example) -> None:
     assert model(torch.rand(1, 3, 64, 64)).isfinite().all()
 
 
+@pytest.mark.usefixtures("forgotten_runs")
+@pytest.mark.filterwarnings("ignore:The draw is False:UserWarning:mmseg")
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=name_of)
 def test_python_runs(page, tmp_path, monkeypatch):
     for name in ("configs", "projects", "tools"):

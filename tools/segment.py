@@ -20,11 +20,12 @@ from mmseg_dynet.apis import (
     load_config,
 )
 from mmseg_dynet.cli import at_least, config_parser
-from mmseg_dynet.deploy.kernel_reuse import KernelReuse, check_whole_frames
+from mmseg_dynet.deploy.kernel_reuse import KernelReuse
 from mmseg_dynet.files import replacing
 
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-VIDEOS = {".avi": "MJPG", ".mp4": "mp4v"}  # and their codecs
+CODECS = {".avi": "MJPG", ".mp4": "mp4v"}  # of the videos that are written
+VIDEOS = (*CODECS, ".m4v", ".mkv", ".mov", ".webm")
 
 
 def parse_args():
@@ -67,8 +68,11 @@ def plan(source: Path, out: Path) -> dict[Path, Path]:
                 "name that differ in their endings only"
             )
     elif source.is_file():
-        endings = VIDEOS if source.suffix.lower() in VIDEOS else IMAGES
-        for path in (source, out):
+        is_video = source.suffix.lower() in VIDEOS
+        for path, endings in (
+            (source, (*IMAGES, *VIDEOS)),
+            (out, CODECS if is_video else IMAGES),
+        ):
             if path.suffix.lower() not in endings:
                 raise ValueError(f"{path} must end in one of {', '.join(endings)}")
         targets = {out: source}
@@ -93,7 +97,7 @@ def paint_images(targets: dict[Path, Path], paint: Callable) -> int:
 
 def paint_video(path: Path, out: Path, paint: Callable) -> int:
     video = mmcv.VideoReader(str(path))
-    codec = cv2.VideoWriter.fourcc(*VIDEOS[out.suffix.lower()])
+    codec = cv2.VideoWriter.fourcc(*CODECS[out.suffix.lower()])
     rate = video.fps if video.fps > 0 else 25
     count = 0
     with replacing(out) as partial:
@@ -118,8 +122,8 @@ def main():
         cfg = load_config(args.config, args.cfg_options)
         model = build_model(cfg, args.checkpoint).to(get_device())
         _, data = next(inner_datasets(cfg.test_dataloader.dataset))
-        cfg.setdefault("test_pipeline", data.pipeline)
-        model.cfg = cfg  # inference_model asks for its test_pipeline
+        cfg.test_pipeline = data.pipeline
+        model.cfg = cfg  # inference_model takes its test_pipeline
         _, palette = classes_and_palette(cfg)
         palette = np.array([*palette, (0, 0, 0)])[:, ::-1]  # BGR
 
@@ -132,7 +136,11 @@ def main():
             return blended.round().astype(np.uint8)
 
         if args.keep_kernels is not None:
-            check_whole_frames(model)
+            if getattr(model, "test_cfg", {}).get("mode") == "slide":
+                raise ValueError(
+                    "this config tests in windows, all of which would get the kernels "
+                    "of the last: add --cfg-options model.test_cfg.mode=whole"
+                )
             KernelReuse(model, args.keep_kernels)
         start = perf_counter()
         if is_video:

@@ -19,7 +19,7 @@ def parse_args():
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="resume from the newest checkpoint in the work dir that is not damaged, "
+        help="resume from the newest undamaged checkpoint in the work dir, "
         "if there is one, or from load_from of --cfg-options",
     )
     parser.add_argument(
@@ -35,7 +35,10 @@ def main():
     check_data(cfg, "train", "val")
     if args.resume or cfg.get("resume"):
         resume(cfg, args.cfg_options)
-    if args.amp and cfg.optim_wrapper.get("type") != "BFloat16OptimWrapper":
+    wrapper = cfg.optim_wrapper.get("type")
+    if args.amp and wrapper != "BFloat16OptimWrapper":
+        if wrapper not in (None, "OptimWrapper", "AmpOptimWrapper"):
+            raise ValueError(f"--amp would replace optim_wrapper.type={wrapper}")
         if get_device() in GPUS:
             cfg.optim_wrapper.type = "AmpOptimWrapper"
             cfg.optim_wrapper.setdefault("loss_scale", "dynamic")

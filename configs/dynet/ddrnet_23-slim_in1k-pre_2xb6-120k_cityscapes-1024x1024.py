@@ -64,3 +64,4 @@ model = dict(
 )
 
 train_dataloader = dict(batch_size=6, num_workers=4)
+randomness = dict(seed=304)

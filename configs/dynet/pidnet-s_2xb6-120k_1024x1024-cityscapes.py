@@ -85,3 +85,4 @@ train_pipeline = [
     dict(type="PackSegInputs"),
 ]
 train_dataloader = dict(batch_size=6, dataset=dict(pipeline=train_pipeline))
+randomness = dict(seed=304)

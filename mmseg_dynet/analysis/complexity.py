@@ -69,7 +69,8 @@ def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity
     The model is left as it is: a copy runs on the meta device, with its hooks.
 
     Args:
-        model: Any network; called with one tensor. A segmentor runs its backbone, neck
+        model: Any network before ``optimize_for_inference``, whose products are other
+            operators; called with one tensor. A segmentor runs its backbone, neck
             and decode head, as at inference. A network without a child named backbone
             or neck counts as a backbone.
         input_shape: Shape of the input, (B, C, H, W).

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter
 
@@ -44,7 +43,7 @@ def time_alternating(
     ``warmup`` rounds, in which caches fill and kernels are chosen, are not timed.
 
     Returns:
-        The seconds of each timed call by name, with the work that it starts on a GPU.
+        The seconds of each timed call by name, including the GPU work it starts.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     synchronize()
@@ -61,7 +60,7 @@ def time_alternating(
 def inference_call(
     model: nn.Module, x: Tensor, compiled: bool = False
 ) -> Callable[[], object]:
-    """Make a call without arguments that runs a network as it is, once, on ``x``.
+    """Make a call without arguments that runs a network, unchanged, once on ``x``.
 
     If ``compiled``, the network is compiled in the first call.
     """
@@ -75,37 +74,6 @@ def inference_call(
     return call
 
 
-def onnxruntime_call(
-    path: Path, x: Tensor, num_threads: int
-) -> Callable[[], list[object]]:
-    """Make a call without arguments that runs an ONNX file once, on the CPU.
-
-    The file must have one input. It is read here, not in the first call.
-    """
-    from onnxruntime import InferenceSession, SessionOptions  # of the "deploy" extra
-
-    options = SessionOptions()
-    options.intra_op_num_threads = num_threads
-    # Sessions take turns: spinning threads of one would take cores from the other.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    feed = {session.get_inputs()[0].name: x.numpy()}
-    return lambda: session.run(None, feed)
-
-
-def openvino_call(path: Path, x: Tensor, num_threads: int) -> Callable[[], object]:
-    """Make a call without arguments that runs a file in OpenVINO, in float32 on a CPU.
-
-    The file, OpenVINO's or ONNX, has one input.
-    """
-    from openvino import Core  # of the "openvino" extra
-
-    # By default it convolves in bfloat16, where the CPU can.
-    options = dict(INFERENCE_PRECISION_HINT="f32", INFERENCE_NUM_THREADS=num_threads)
-    request = Core().compile_model(path, "CPU", options).create_infer_request()
-    return lambda: request.infer([x.numpy()])
-
-
 def training_call(
     model: nn.Module, x: Tensor, num_classes: int, autocast: torch.dtype | None = None
 ) -> Callable[[], None]:
@@ -114,7 +82,7 @@ def training_call(
     The step is forward, loss, backward, and SGD with momentum, on random labels. The
     loss is that of a segmentor's heads, and cross-entropy for another network.
 
-    The network is set to train mode; ``autocast`` is the type of mixed precision.
+    The network is set to train mode; ``autocast`` is the dtype of mixed precision.
     """
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9)

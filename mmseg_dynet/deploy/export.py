@@ -1,8 +1,8 @@
 """Export whole segmentors to ONNX, OpenVINO and ``torch.export``, and run the files.
 
-An exported file maps images as they are to logits of their size; it needs neither this
-package nor the host. Batch norms are folded, auxiliary heads left out. An image is
-taken whole, also where the segmentor's ``test_cfg`` has windows.
+An exported file maps raw images to logits of their size; it needs neither this package
+nor the host. Batch norms are folded, auxiliary heads left out. An image is processed
+whole, even if the segmentor's ``test_cfg`` uses windows.
 
     input   images  (B, C, H, W), uint8; RGB, or for C other than 3 as the host reads it
     output  logits  (B, N, H, W), float32
@@ -35,14 +35,13 @@ from torch.fx import GraphModule
 from torch.fx.node import map_arg
 from torch.nn.modules.utils import _pair
 
-from mmseg_dynet.analysis.latency import onnxruntime_call, openvino_call
-from mmseg_dynet.files import replacing
 from mmseg_dynet.models.blocks.inverted_residual import SamePadding
 from mmseg_dynet.ops import DyConv2d
 from mmseg_dynet.ops.copying import copy_of
 
 from .fold_bn import fold_bn
 from .optimize import replace_modules
+from .runtimes import onnxruntime_call, openvino_call
 
 try:
     from torch._higher_order_ops.scan import scan
@@ -53,7 +52,7 @@ except ImportError as error:
         "Run\n    pip install --upgrade torch"
     ) from error
 
-ENDINGS = (".onnx", ".xml", ".pt2")
+EXTENSIONS = (".onnx", ".xml", ".pt2")
 OPSET = 18
 INPUT, OUTPUT = "images", "logits"
 _VARYING = {0: "batch", 2: "height", 3: "width"}
@@ -62,11 +61,11 @@ _VARYING = {0: "batch", 2: "height", 3: "width"}
 def export(
     model: nn.Module,
     shape: tuple[int, int, int],
-    path: Path,
+    path: str | Path,
     dynamic_shape: bool = False,
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a network to a file for ONNX, OpenVINO or torch.export, by its ending.
+    """Write a network to a file for ONNX, OpenVINO or torch.export, by its extension.
 
     OpenVINO's ``.xml`` has its weights beside it, as float32 in a ``.bin``.
 
@@ -80,9 +79,11 @@ def export(
             OpenVINO, ``extra_files`` of torch.export.
 
     Raises:
-        ValueError: The file ends otherwise, or images of this shape do not fit.
+        ValueError: The file has another extension, or images of this shape do not fit.
     """
-    _check_ending(path)
+    path = Path(path)
+    if path.suffix not in EXTENSIONS:
+        raise ValueError(f"{path} must have an extension of {', '.join(EXTENSIONS)}")
     if path.suffix == ".xml":
         import openvino  # of the "openvino" extra; missing before the work, not after
 
@@ -91,43 +92,26 @@ def export(
     program = _trace(model, shape, dynamic_shape, fuse)
     if path.suffix == ".pt2":
         _spell_out_sums(program.graph_module)
-        with replacing(path) as partial:
-            torch.export.save(program, partial, extra_files=texts)
+        torch.export.save(program, path, extra_files=texts)
         return
     onnx_program = _to_onnx(program, dynamic_shape)
     if path.suffix == ".onnx":
         onnx_program.model.metadata_props.update(texts)
-        with replacing(path) as partial:
-            onnx_program.save(partial)
+        onnx_program.save(path)
         return
     network = openvino.Core().read_model(onnx_program.model_proto.SerializeToString())
     for name, text in texts.items():
         network.set_rt_info(text, name)
-    # The file of the weights is named like the other.
-    with replacing(path.with_suffix(".bin")), replacing(path) as partial:
-        openvino.save_model(network, partial, compress_to_fp16=False)
+    openvino.save_model(network, path, compress_to_fp16=False)
 
 
 def run_exported(path: Path, images: Tensor) -> Tensor:
-    """Map images (B, C, H, W) to logits with a file of :func:`export`, on the CPU.
-
-    Raises:
-        ValueError: The file has another ending.
-    """
-    _check_ending(path)
+    """Map images (B, C, H, W) to logits with a file of :func:`export`, on the CPU."""
     if path.suffix == ".pt2":
         return torch.export.load(path).module()(images)
     make_call = openvino_call if path.suffix == ".xml" else onnxruntime_call
     logits = make_call(path, images, torch.get_num_threads())()[0]
     return torch.from_numpy(logits)
-
-
-def _check_ending(path: Path) -> None:
-    if path.suffix not in ENDINGS:
-        raise ValueError(
-            f'{path} ends in "{path.suffix}": use {", ".join(ENDINGS[:-1])} or '
-            f"{ENDINGS[-1]}"
-        )
 
 
 @torch.no_grad()
@@ -278,10 +262,11 @@ def _trace(
     replace_modules(network, nn.AdaptiveAvgPool2d, MatmulPool)
     replace_modules(network, Conv2dAdaptivePadding, _same_padded)
     dynamic_layers = [m for m in network.modules() if isinstance(m, DyConv2d)]
-    for layer in dynamic_layers if fuse else ():
-        layer.fuse = MethodType(fuse, layer)
+    if fuse is not None:
+        for layer in dynamic_layers:
+            layer.fuse = MethodType(fuse, layer)
     dtype = torch.float32
-    if hasattr(network, "decode_head"):
+    if hasattr(network, "encode_decode"):
         network.auxiliary_head = None
         network, dtype = ImageSegmentor(network), torch.uint8
     # An example of one image would fix the number of images.

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
@@ -27,30 +28,26 @@ class KernelReuse(AbstractContextManager):
     per frame, as all do in slide inference, keeps its last kernels. Feature fusion,
     which only ``force_implementation`` chooses here, is not kept.
 
-    Fold, move and compile the network first: kept kernels do not follow changes.
-    ``KernelReuse(torch.compile(model), every)`` counts frames outside its two graphs.
+    Fold, move and compile the network first: kept kernels do not reflect later changes.
+    ``KernelReuse(torch.compile(model), every)`` counts frames outside its two graphs;
+    call what torch.compile returns, since its ``test_step`` runs the eager network.
 
     Args:
         model: The network, for inference: in eval mode and under ``torch.no_grad()``. A
             static one is not changed, so that the two compare.
-        every: Frames that share kernels, with the key frame. 1 is the plain network.
+        every: Frames that share kernels, including the key frame; 1 disables reuse.
 
     Raises:
-        ValueError: ``every`` is below 1, or the network is under a KernelReuse already.
+        ValueError: ``every`` is below 1, or the network already has a KernelReuse.
             On a call: the network is in training mode, gradients are recorded, or the
             batch size differs from the key frame's. Images may change their size.
-
-    Example:
-        >>> with KernelReuse(model, every=5) as reuse:
-        ...     for frame in video:
-        ...         if is_cut(frame):
-        ...             reuse.restart()
-        ...         show(model(frame))
     """
 
     def __init__(self, model: nn.Module, every: int) -> None:
         if every < 1:
             raise ValueError(f"every={every} must be at least 1")
+        if isinstance(model, DataParallel | DistributedDataParallel):
+            model = model.module  # whose test_step theirs calls
         self._replaced = [
             (module, name, vars(module).get(name))
             for module in model.modules()
@@ -98,16 +95,6 @@ class KernelReuse(AbstractContextManager):
         self._age = (self._age + 1) % self.every
         # A network is compiled for each value that it reads: here for two.
         self.is_key_frame = self._age == 0
-
-
-def check_whole_frames(model: nn.Module) -> None:
-    """Raise a ValueError if this is a segmentor that cuts frames into windows."""
-    if getattr(model, "test_cfg", {}).get("mode") == "slide":
-        raise ValueError(
-            "with kernels kept, all windows of a frame would get those of the last, "
-            "and this config tests in windows: add --cfg-options "
-            "model.test_cfg.mode=whole"
-        )
 
 
 class _Kept:

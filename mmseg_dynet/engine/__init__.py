@@ -5,7 +5,6 @@ from .hooks import (
     ChannelsLastHook,
     CoefficientHook,
     FiniteLossHook,
-    KernelReuseHook,
     TemperatureHook,
 )
 from .metric import ClassIoUMetric
@@ -19,7 +18,6 @@ __all__ = [
     "ClassIoUMetric",
     "CoefficientHook",
     "FiniteLossHook",
-    "KernelReuseHook",
     "SafeCheckpointHook",
     "TemperatureHook",
 ]

@@ -1,8 +1,8 @@
-"""Read checkpoints without running code from them, and find the newest good one.
+"""Read checkpoints without running code from them; find the newest undamaged one.
 
 A checkpoint is a pickle, which can call any function when it is read. From torch 2.6
 on, ``torch.load(weights_only=True)`` prevents that, given a list of the types that
-MMEngine saves. Older torch is not safe: there, checkpoints are trusted.
+MMEngine saves. Older torch cannot do this, so checkpoints are trusted.
 """
 
 import functools
@@ -67,7 +67,7 @@ def load_from_file(filename: str | Path, map_location: object = None) -> dict:
                 f"{path} holds more than weights and log histories, and reading it "
                 "could run code. If you trust its source, save its weights alone: "
                 f'torch.save(torch.load("{path}", weights_only=False)["state_dict"], '
-                "NEW_FILE)"
+                'NEW_FILE), or ["model"]'
             ) from error
         raise
     if not isinstance(content, dict):
@@ -98,14 +98,14 @@ def _warn_of_trust() -> None:
 def _safe_globals() -> list:
     """What log histories, schedules, metadata and NumPy's numbers consist of."""
     rebuild, scalar = np.zeros(0).__reduce__()[0], np.float64().__reduce__()[0]
-    numeric = np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?"
+    plain = np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?US"
     return [
         *METHODS,
         (_method, "builtins.getattr"),
         ConfigDict,
         np.ndarray,
         np.dtype,
-        *{type(np.dtype(code)) for code in numeric},
+        *{type(np.dtype(code)) for code in plain},
         *(  # NumPy 1 writes the first module, NumPy 2 the second.
             (function, f"numpy.{module}.multiarray.{name}")
             for module in ("core", "_core")
@@ -121,15 +121,13 @@ def _method(owner: type, name: str) -> object:
     return getattr(owner, name)
 
 
-def read_weights(checkpoint: str) -> dict[str, Tensor]:
-    """The weights in a checkpoint, as :func:`weights_of` returns them.
+def read_checkpoint(source: str) -> dict:
+    """Read a checkpoint from a file, or from an address that MMEngine knows.
 
-    Args:
-        checkpoint: Path of a file, or an address that MMEngine knows (``https://``,
-            ``torchvision://``), which is trusted.
+    Addresses (``https://``, ``torchvision://``) are trusted.
     """
-    load = CheckpointLoader.load_checkpoint if "://" in checkpoint else load_from_file
-    return weights_of(load(checkpoint, map_location="cpu"))
+    load = CheckpointLoader.load_checkpoint if "://" in source else load_from_file
+    return load(source, map_location="cpu")
 
 
 def weights_of(checkpoint: dict) -> dict[str, Tensor]:
@@ -172,6 +170,7 @@ def find_newest(work_dir: str | Path) -> str | None:
 
     Raises:
         ValueError: There are checkpoints, but all of them are damaged.
+        FileNotFoundError: There are none, but ``last_checkpoint`` names one.
     """
     work_dir = Path(work_dir)
     pointer = work_dir / "last_checkpoint"
@@ -185,10 +184,11 @@ def find_newest(work_dir: str | Path) -> str | None:
     }
     by_age = sorted(numbers, key=lambda p: (p.stat().st_mtime_ns, numbers[p]))
     # The folder may have been moved since its checkpoint was named.
-    candidates = [work_dir / Path(named).name, Path(named), *reversed(by_age)]
-    candidates = [path for path in dict.fromkeys(candidates) if path.is_file()]
+    pointed = [work_dir / Path(named).name, Path(named)] if named else []
+    candidates = [*dict.fromkeys([*pointed, *reversed(by_age)])]
+    candidates = [path for path in candidates if path.exists()]
     for path in candidates:
-        if is_whole(path):
+        if path.is_dir() or is_whole(path):  # DeepSpeed's are folders
             return str(path)
         print(f"{path} is damaged: looking for an earlier one", file=sys.stderr)
     if candidates:
@@ -196,5 +196,10 @@ def find_newest(work_dir: str | Path) -> str | None:
             f"all checkpoints in {work_dir} are damaged: remove them to train again, "
             "or name one (train.py: --cfg-options load_from=FILE; compare.py: "
             "--checkpoints FILE)"
+        )
+    if named:
+        raise FileNotFoundError(
+            f"{pointer} names {named}, which is not there: make it available, or "
+            f"remove {pointer} to start again"
         )
     return None

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
@@ -28,15 +27,16 @@ class AtomicBackend(LocalBackend):
 
 
 class SafeCheckpointHook(CheckpointHook):
-    """MMEngine's CheckpointHook, except that a crash never costs the last checkpoint.
+    """MMEngine's CheckpointHook, but a crash never destroys the last checkpoint.
 
     MMEngine writes checkpoints in place, and removes the oldest one, or the last best
-    one, before it writes the next. Here a file gets its name when it is complete, and
-    old ones are removed after that. A killed process leaves at most one file
-    ``.*.partial.pth``, which the next training in the folder removes.
+    one, before it writes the next. Here a file is renamed into place once complete, and
+    old ones are removed after that. A killed process may leave a hidden file
+    ``.*.partial.pth``, which a resumed run replaces at the same iteration.
 
     Takes the arguments of CheckpointHook. With ``backend_args``, or an ``out_dir`` on
-    remote storage, files are written by that backend.
+    remote storage, files are written by that backend. MMEngine's FlexibleRunner writes
+    checkpoints itself, in place.
     """
 
     def __init__(self, *args: object, **kwargs: object) -> None:
@@ -44,13 +44,6 @@ class SafeCheckpointHook(CheckpointHook):
         local = "://" not in str(self.out_dir or "")
         if local and self.backend_args is None and self.file_client_args is None:
             self.backend_args = dict(backend=BACKEND)
-
-    def before_train(self, runner: Runner) -> None:
-        """Remove what a killed process has left of a file."""
-        super().before_train(runner)
-        if is_main_process() and isinstance(self.file_backend, AtomicBackend):
-            for partial in Path(self.out_dir).glob(".*.partial.pth"):
-                partial.unlink(missing_ok=True)
 
     def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
         """Save a best checkpoint, then remove the previous one."""

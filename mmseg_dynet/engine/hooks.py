@@ -2,13 +2,18 @@
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmseg_dynet.analysis.coefficients import CoefficientRecorder, average
-from mmseg_dynet.deploy.kernel_reuse import KernelReuse, check_whole_frames
 from mmseg_dynet.ops import CoefficientPredictor
+
+REMEDY = (
+    "Run again with --resume and clipped gradients (optim_wrapper.clip_grad="
+    "dict(max_norm=1) in the config), or start again with a lower "
+    "optim_wrapper.optimizer.lr; --resume would keep the checkpoint's"
+)
 
 
 def unwrapped_model(runner: Runner) -> nn.Module:
@@ -17,11 +22,11 @@ def unwrapped_model(runner: Runner) -> nn.Module:
 
 
 class ChannelsLastHook(Hook):
-    """Lay out the model's weights in channels_last; feature maps follow them.
+    """Lay out the model's weights in channels_last; feature maps then use it, too.
 
     Convolutions on CPUs, and in half precision on GPUs, compute in this format. (On a
-    GPU, dynamic 3x3 convolutions of several images return the other one.) Values are
-    the same up to rounding, and checkpoints load in either format.
+    GPU, dynamic 3x3 convolutions of several images return contiguous tensors.) Values
+    are the same up to rounding, and checkpoints load in either format.
     """
 
     def before_run(self, runner: Runner) -> None:
@@ -30,12 +35,7 @@ class ChannelsLastHook(Hook):
 
 
 class CoefficientHook(Hook):
-    r"""Log statistics of the coefficients over the images of each validation.
-
-    ::
-
-        python tools/train.py CONFIG --cfg-options \
-            default_hooks.coefficients.type=CoefficientHook
+    """Log statistics of the coefficients over the images of each validation.
 
     They are logged beside the mIoU as ``coefficients/NAME``: mean, between_image_std,
     between_image_share, dead and saturated of
@@ -68,7 +68,7 @@ class TemperatureHook(Hook):
     """Lower the temperature of the coefficients' softmax linearly, as DY-Conv does.
 
     It is ``start`` in the first iteration, and ``end`` from ``iterations`` on. It
-    depends on the iteration alone, so a resumed run has that of an undisturbed one.
+    depends on the iteration alone, so a resumed run has that of an uninterrupted one.
 
     Raises:
         ValueError: A number is not positive. When training begins: no temperature.
@@ -101,53 +101,11 @@ class TemperatureHook(Hook):
             temperature.fill_(self.start + share * (self.end - self.start))
 
 
-class KernelReuseHook(Hook):
-    r"""Keep fused kernels for ``every`` frames while a run validates or tests.
-
-    The difference in mIoU to a plain test is what
-    :class:`mmseg_dynet.deploy.kernel_reuse.KernelReuse` costs in accuracy::
-
-        python tools/test.py CONFIG CHECKPOINT --cfg-options \
-            default_hooks.kernel_reuse.type=KernelReuseHook \
-            default_hooks.kernel_reuse.every=5
-
-    The loader must yield one frame at a time, in the order of the video, to one
-    process. Kernels are also kept from the end of a video to the start of the next.
-
-    Raises:
-        ValueError: ``every`` is below 1, or frames do not come whole and one by one.
-    """
-
-    def __init__(self, every: int) -> None:
-        self.every = every
-
-    def _before_epoch(self, runner: Runner, mode: str = "train") -> None:
-        if mode == "train":
-            return
-        model, frames = unwrapped_model(runner), getattr(runner, f"{mode}_dataloader")
-        if isinstance(model, BaseTTAModel):
-            raise ValueError(
-                "views of a frame must not share kernels: no --tta with KernelReuseHook"
-            )
-        if frames.batch_size != 1:
-            raise ValueError(
-                f"the loader yields {frames.batch_size} frames at a time, which must "
-                "not share kernels: set val_dataloader.batch_size=1 and "
-                "test_dataloader.batch_size=1"
-            )
-        check_whole_frames(model)
-        self._reuse = KernelReuse(model, self.every)
-
-    def _after_epoch(self, runner: Runner, mode: str = "train") -> None:
-        if mode != "train":
-            self._reuse.remove()
-
-
 class FiniteLossHook(Hook):
     """Stop when a loss becomes NaN or infinite, before it reaches a checkpoint.
 
-    The step that follows such a loss destroys all weights. Loss scaling skips it, but
-    batch norms may keep what has overflowed. A gradient can overflow where the loss
+    An optimizer step with such a loss would destroy all weights. Loss scaling skips it,
+    but batch norms may keep what has overflowed. A gradient can overflow where the loss
     does not, so what is trained is checked before a checkpoint is saved, as well.
     MMEngine waits for the losses in each iteration anyway, to log them.
 
@@ -175,7 +133,7 @@ class FiniteLossHook(Hook):
             raise FloatingPointError(
                 f"iteration {runner.iter + 1} ended with {', '.join(lost)} (images: "
                 f"{', '.join(images[:8])}). Earlier checkpoints are good. "
-                f"{self._remedy(runner)}"
+                f"{REMEDY}"
             )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -191,16 +149,5 @@ class FiniteLossHook(Hook):
             raise FloatingPointError(
                 f"{len(lost)} parameters are NaN or infinite ({', '.join(lost[:5])}"
                 f"{', ...' if len(lost) > 5 else ''}) and are not saved. "
-                f"{self._remedy(runner)}"
+                f"{REMEDY}"
             )
-
-    @staticmethod
-    def _remedy(runner: Runner) -> str:
-        # MMEngine takes "_delete_" only where there is something to replace.
-        key, wrapper = "optim_wrapper.clip_grad", runner.cfg.get("optim_wrapper") or {}
-        replace = f"{key}._delete_=True " if "clip_grad" in wrapper else ""
-        return (
-            "Run again with --resume and clipped gradients (--cfg-options "
-            f"{replace}{key}.max_norm=1), or start again with a lower "
-            "optim_wrapper.optimizer.lr; --resume would keep the checkpoint's"
-        )

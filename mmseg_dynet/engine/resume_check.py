@@ -1,4 +1,4 @@
-"""Whether the optimizer and schedules of a checkpoint are those of the config."""
+"""Check that a checkpoint's optimizer and schedules match the config."""
 
 from itertools import zip_longest
 from types import NoneType
@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 # What training changes in the states of optimizers and schedules, or AdamW sets itself.
 PROGRESS = {
     "params", "last_step", "base_values", "best", "num_bad_epochs",
-    "decoupled_weight_decay",
+    "cooldown_counter", "decoupled_weight_decay",
 }  # fmt: skip
 REMEDY = (
     "To use the config's settings, start from its weights: --cfg-options "

@@ -1,4 +1,4 @@
-"""One hook that finds mistakes of a set-up before the first step."""
+"""One hook that finds configuration mistakes before the first step."""
 
 from collections.abc import Iterator
 
@@ -33,12 +33,12 @@ class CheckSetupHook(Hook):
     backbone. In a test, only auxiliary heads may lack weights.
 
     Heads and data sets must have the same number of classes (MaskFormer's are not
-    checked), a head of one channel must not have a softmax, and epoch-based loops must
-    not use an endless sampler. Resuming needs the optimizer of the checkpoint, and
-    warns of settings that the checkpoint overrides.
+    checked), a head of one channel must not have a softmax, and an epoch of training
+    must end. Resuming needs the optimizer of the checkpoint, and warns of settings that
+    the checkpoint overrides.
 
-    Besides, it lets ``load_from`` name a checkpoint of a bare backbone, whose weights
-    get the prefix ``backbone.``: MMEngine would not find them otherwise.
+    It also accepts a checkpoint of a bare backbone as ``load_from``, and adds the
+    prefix ``backbone.``, without which MMEngine would not find the weights.
 
     Args:
         strict_weights: False accepts checkpoints that fit in part.
@@ -46,7 +46,7 @@ class CheckSetupHook(Hook):
             such as one that predicts edges, or parents of the classes.
 
     Raises:
-        ValueError: Before the first step or the test: one of these is violated.
+        ValueError: Before the first step or the test: one of these checks fails.
     """
 
     def __init__(
@@ -72,26 +72,25 @@ class CheckSetupHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check the loop, the classes and the pretrained weights."""
-        model, loop = _model(runner), runner.train_loop
-        by_epochs = isinstance(loop, EpochBasedTrainLoop)
-        self._check_data(model, loop.dataloader, "train_dataloader", by_epochs)
+        model, loader = _model(runner), runner.train_loop.dataloader
+        by_epochs = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        if by_epochs and isinstance(loader.sampler, InfiniteSampler):
+            raise ValueError(
+                "an epoch never ends, since the sampler of train_dataloader is an "
+                "InfiniteSampler: set train_dataloader.sampler.type=DefaultSampler"
+            )
         _check_losses(model)
-        if runner.val_loop is not None:
-            self._check_data(model, runner.val_dataloader, "val_dataloader")
+        if self.strict_classes:
+            _check_classes(model, loader, "train_dataloader")
+            if runner.val_loop is not None:
+                _check_classes(model, runner.val_dataloader, "val_dataloader")
         if self.strict_weights:
             check_pretrained(model)
 
     def before_test(self, runner: Runner) -> None:
-        """Check the loop and the classes."""
-        self._check_data(_model(runner), runner.test_dataloader, "test_dataloader")
-
-    def _check_data(
-        self, model: nn.Module, loader: DataLoader, key: str, by_epochs: bool = True
-    ) -> None:
-        if by_epochs:
-            _check_epochs_end(loader, key)
+        """Check the classes."""
         if self.strict_classes:
-            _check_classes(model, loader, key)
+            _check_classes(_model(runner), runner.test_dataloader, "test_dataloader")
 
 
 def _model(runner: Runner) -> nn.Module:
@@ -104,15 +103,6 @@ def _are_of_backbone(weights: dict[str, Tensor], model: nn.Module) -> bool:
     given = shapes_of(weights)
     wanted = wanted_shapes(getattr(model, "backbone", nn.Identity()), given)
     return bool(wanted) and wanted.items() <= given.items()
-
-
-def _check_epochs_end(loader: DataLoader, key: str) -> None:
-    """Raise a ValueError if a loader, ``key`` in the config, yields batches forever."""
-    if isinstance(loader.sampler, InfiniteSampler):
-        raise ValueError(
-            f"an epoch of {key} never ends, since its sampler is an InfiniteSampler: "
-            f"set {key}.sampler.type=DefaultSampler"
-        )
 
 
 def _check_classes(model: nn.Module, loader: DataLoader, key: str) -> None:

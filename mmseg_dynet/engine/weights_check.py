@@ -1,6 +1,7 @@
 """Check that a checkpoint fills a module: MMEngine loads only the weights that fit."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 
 from mmengine.model import BaseModule
 from mmengine.model.weight_init import PretrainedInit
@@ -13,6 +14,8 @@ from mmseg_dynet.ops import DyConv2d
 
 from .checkpoint import weights_of
 
+# Counts that MMEngine does not miss, and what mmcv's ConvAWS computes as it loads.
+NOT_MISSED = ("num_batches_tracked", ".weight_gamma", ".weight_beta")
 Shapes = dict[str, tuple[int, ...]]
 # Their init_weights leave a checkpoint to BaseModule's.
 LOADING = [c.init_weights for c in (BaseModule, MSCAN, MixVisionTransformer)]
@@ -33,8 +36,12 @@ def check_pretrained(model: nn.Module) -> None:
             path, prefix = init_cfg["checkpoint"], init_cfg.get("prefix") or ""
             start = prefix and prefix.removesuffix(".") + "."
             content = CheckpointLoader.load_checkpoint(path, map_location="cpu")
-            # MMEngine does not look under "model" here.
-            weights = weights_of(dict(state_dict=content.get("state_dict", content)))
+            if "state_dict" not in content and "model" in content:
+                raise ValueError(
+                    f"{path} has its weights under model, where init_cfg does not "
+                    'look: save them alone, torch.save(torch.load(...)["model"], ...)'
+                )
+            weights = weights_of(content)
             inside = [n for n in weights if n.startswith(start)]
             weights = {n.removeprefix(start): weights[n] for n in inside}
             source = f"{path}, for {name or 'the model'} with {prefix=},"
@@ -42,18 +49,20 @@ def check_pretrained(model: nn.Module) -> None:
 
 
 def shapes_of(weights: Mapping[str, Tensor]) -> Shapes:
-    """Shapes by name, without ``num_batches_tracked``, which MMEngine does not miss."""
+    """Shapes by name, without those of NOT_MISSED."""
     return {
         name: tuple(weight.shape)
         for name, weight in weights.items()
-        if isinstance(weight, Tensor) and not name.endswith("num_batches_tracked")
+        if isinstance(weight, Tensor) and not name.endswith(NOT_MISSED)
     }
 
 
 def check_weights(
     module: nn.Module, weights: Mapping[str, Tensor], source: str, partial: bool = False
 ) -> None:
-    """Check that weights fill a module. More weights than it has do not matter.
+    """Check that weights fill a module, and are not those of a deeper one.
+
+    Other weights that the module does not have, such as another head's, are ignored.
 
     Args:
         module: What the weights are for. It may have an auxiliary head of its own.
@@ -64,7 +73,7 @@ def check_weights(
             stages of a backbone, and classifiers may be for other numbers of classes.
 
     Raises:
-        ValueError: Weights are missing or have other shapes.
+        ValueError: Weights are missing, have other shapes or are too many.
     """
     given = shapes_of(weights)
     wanted = wanted_shapes(module, given)
@@ -76,11 +85,13 @@ def check_weights(
     }
     if partial:
         unfit = _without_classifiers(module, unfit)
+    unfit |= {name: ((), given[name]) for name in _left_over(wanted, given)}
     if unfit:
         names = ", ".join([*unfit][:5]) + ", ..." * (len(unfit) > 5)
         raise ValueError(
             f"{source} does not fit {type(module).__name__}: {len(unfit)} of "
-            f"{len(wanted)} weights are missing or have other shapes ({names}). "
+            f"{len({*wanted, *unfit})} weights are missing, have other shapes or are "
+            f"too many ({names}). "
             + _remedy(module, wanted, given)
             + ", or set default_hooks.check_setup.strict_weights=False to start them "
             "at random" * partial
@@ -100,6 +111,17 @@ def wanted_shapes(module: nn.Module, given: Shapes) -> Shapes:
     if static:  # the predictors keep their initial weights
         wanted = {n: s for n, s in wanted.items() if ".predictor." not in f".{n}"}
     return wanted
+
+
+def _left_over(wanted: Shapes, given: Shapes) -> Iterator[str]:
+    """Weights of blocks after a module's last one, and of another kind of predictor."""
+    for name in given.keys() - wanted.keys():
+        owner, inside, _ = name.rpartition("predictor.")
+        block = re.fullmatch(r"(.*\.)(\d+)(\..*)", name)
+        before = block and f"{block[1]}{int(block[2]) - 1}{block[3]}"
+        is_block = wanted.get(before) == given[name] and name[:10] != "auxiliary_"
+        if is_block or (inside and f"{owner}predictor.logits.weight" in wanted):
+            yield name
 
 
 def _dynamized_layers(module: nn.Module) -> dict[str, DynamizedConv2d]:
@@ -165,8 +187,13 @@ def _without_classifiers(module: nn.Module, unfit: dict) -> dict:
     differences = {
         name: {(a, a - b) for a, b in zip(*shapes, strict=True) if a != b}
         for name, shapes in unfit.items()
-        if len(shapes[0]) == len(shapes[1]) and not name.startswith("backbone.")
+        if len(shapes[0]) == len(shapes[1]) and shapes[0][2:] == shapes[1][2:]
+        if not name.startswith("backbone.")
     }
     allowed = {d for pairs in differences.values() for a, d in pairs if a in rows}
-    fit = {n for n, pairs in differences.items() if {d for _, d in pairs} <= allowed}
+    fit = {
+        n
+        for n, pairs in differences.items()
+        if pairs and {d for _, d in pairs} <= allowed
+    }
     return {name: shapes for name, shapes in unfit.items() if name not in fit}

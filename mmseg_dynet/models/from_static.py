@@ -28,7 +28,6 @@ from .backbones.dy_mobilenet_v2 import DyMobileNetV2
 from .backbones.dy_mobilenet_v3 import DyMobileNetV3
 from .backbones.dy_resnet import DyResNet
 from .blocks import DyBottleneck
-from .validation import check_positive
 
 PREFIX = "backbone."
 # A classifier behind a backbone whose names have no prefix.
@@ -99,7 +98,6 @@ def to_dynamic(
     Raises:
         ValueError: The network is unknown, or weights or options do not fit.
     """
-    check_positive(num_kernels=num_kernels)
     inside = [name for name in weights if name.startswith(PREFIX)]
     passed = {n: w for n, w in weights.items() if inside and not n.startswith(PREFIX)}
     static = {n.removeprefix(PREFIX): weights[n] for n in inside or weights}

@@ -25,13 +25,6 @@ def check_stages(
     check_choice("frozen_stages", frozen_stages, range(-1, num_stages + 1))
 
 
-def check_positive(**options: float) -> None:
-    """Raise a ValueError unless each option is greater than 0."""
-    for name, value in options.items():
-        if value <= 0:
-            raise ValueError(f"{name}={value} must be greater than 0")
-
-
 def check_per_stage(num_stages: int, **options: Sequence[int]) -> None:
     """Raise a ValueError unless each option has a positive number for every stage."""
     for name, values in options.items():
@@ -39,3 +32,13 @@ def check_per_stage(num_stages: int, **options: Sequence[int]) -> None:
             raise ValueError(
                 f"{name}={values} must be {num_stages} positive numbers, one per stage"
             )
+
+
+def pretrained_init_cfg(checkpoint: str, init_cfg: dict | list[dict] | None) -> dict:
+    """The ``init_cfg`` that ``pretrained=checkpoint`` stands for, if none is given."""
+    if init_cfg is not None:
+        raise ValueError(
+            f"pretrained={checkpoint!r} and {init_cfg=} both name initial weights: set "
+            "one of them to None (pretrained may be that of the model)"
+        )
+    return dict(type="Pretrained", checkpoint=checkpoint)

@@ -138,6 +138,8 @@ class DyConv2d(nn.Module):
         z = torch.randn_like(kernel.expand(-1, num_kernels, -1, -1, -1))
         z = z - z.mean(1, keepdim=True)
         size = kernel.square().mean((2, 3, 4), keepdim=True).sqrt()  # (O, 1, 1, 1, 1)
+        # Around zero, as large as those of a new layer: equal kernels stay equal.
+        size = torch.where(size > 0, size, math.sqrt(2 / kernel[:, 0, 0].numel()))
         bank = kernel / num_kernels + size * z / math.sqrt(num_kernels)
         return bank / self.options.start(num_kernels)
 

@@ -14,7 +14,7 @@ import torch
 from train import ARMS, FOLDER, read_curve, run
 
 from mmseg_dynet.analysis.machine import provenance
-from mmseg_dynet.engine.checkpoint import read_weights
+from mmseg_dynet.engine.checkpoint import load_from_file, weights_of
 from mmseg_dynet.files import write_json
 
 VALIDATION = Path("data/tiny-imagenet-200/val")
@@ -53,7 +53,7 @@ def pretrain(arm: str, args: argparse.Namespace) -> None:
         "curve": curve,
         "config": config.name,
     }
-    weights = read_weights(str(work_dir / f"epoch_{args.epochs}.pth"))
+    weights = weights_of(load_from_file(work_dir / f"epoch_{args.epochs}.pth"))
     backbone = {n: w.half() for n, w in weights.items() if n.startswith("backbone.")}
     torch.save({"state_dict": backbone}, args.work_dirs / f"{arm}.pth")
     write_json(result, outcome | provenance(device))  # last: it marks the arm as done

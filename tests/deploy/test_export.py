@@ -346,12 +346,9 @@ def test_a_shape_that_the_network_does_not_take_is_named(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_ending_of_no_format_is_named():
-    message = r'in "\.engine": use \.onnx, \.xml or \.pt2$'
-    with pytest.raises(ValueError, match=message):
+def test_an_extension_of_no_format_is_refused():
+    with pytest.raises(ValueError, match=r"model\.engine must have .* \.xml, \.pt2$"):
         export(build(), (3, *SMALL), Path("model.engine"))
-    with pytest.raises(ValueError, match=message):
-        run_exported(Path("model.engine"), random_images(1, 3, *SMALL))
 
 
 @pytest.mark.parametrize("bins", (1, 2, 3, 6, (2, 5), (None, 4)))

@@ -155,6 +155,18 @@ def test_a_restart_makes_a_key_frame(network):
         assert equal(network(cut[3]), static(cut[3]))
 
 
+def test_a_wrapped_network_is_reached_by_its_test_step(network):
+    """As MMDistributedDataParallel's, which passes it on to the network."""
+    network.test_step = network.__call__
+    wrapped = nn.DataParallel(network)
+    x, other = torch.rand(2, 1, 3, 8, 8)
+    expected = network(other)
+    with KernelReuse(wrapped, every=2):
+        wrapped.module.test_step(x)
+        assert not equal(wrapped.module.test_step(other), expected)
+        assert equal(wrapped.module.test_step(other), expected)
+
+
 def test_frames_may_change_their_size_but_not_their_number(network):
     two = torch.rand(2, 3, 16, 16)
     expected = network(two)

@@ -22,7 +22,7 @@ from mmseg_dynet.engine.checkpoint import (
     find_newest,
     is_whole,
     load_from_file,
-    read_weights,
+    read_checkpoint,
     use_safe_loading,
     weights_of,
 )
@@ -124,9 +124,8 @@ def test_code_is_refused(tmp_path, monkeypatch, call, zipped):
     weights = torch.load("evil.pth", weights_only=False)["state_dict"]
     assert Path("executed").exists() == (call[0] is not getattr)
     torch.save(weights, "weights.pth")
-    assert torch.equal(
-        read_weights("weights.pth")["backbone.weight"], weights.popitem()[1]
-    )
+    read = weights_of(read_checkpoint("weights.pth"))
+    assert torch.equal(read["backbone.weight"], weights.popitem()[1])
 
 
 def test_a_config_in_a_checkpoint_is_not_executed(tmp_path):
@@ -189,7 +188,7 @@ def test_what_is_not_a_whole_checkpoint_is_named(tmp_path):
 def test_weights_are_found_without_the_prefix_of_a_wrapper(key, tmp_path):
     weights = nn.DataParallel(nn.Linear(2, 2)).state_dict()
     torch.save(weights if key is None else {key: weights, "epoch": 1}, tmp_path / "a")
-    assert list(read_weights(str(tmp_path / "a"))) == ["weight", "bias"]
+    assert list(weights_of(read_checkpoint(str(tmp_path / "a")))) == ["weight", "bias"]
 
 
 @pytest.mark.parametrize("checkpoint", [{"epoch": 1}, {"model": "resnet18"}, {}])
@@ -234,6 +233,16 @@ def test_a_remote_checkpoint_is_found(run):
     (run / "last_checkpoint").write_text("s3://bucket/run/iter_4.pth")
     assert find_newest(run) == "s3://bucket/run/iter_4.pth"
     assert find_newest(run / "nowhere") is None
+
+
+def test_a_named_checkpoint_may_be_a_folder_but_not_absent(tmp_path):
+    """DeepSpeed's are folders; a disk may not be mounted."""
+    (tmp_path / "iter_4.pth").mkdir()
+    (tmp_path / "last_checkpoint").write_text(str(tmp_path / "iter_4.pth"))
+    assert find_newest(tmp_path) == str(tmp_path / "iter_4.pth")
+    (tmp_path / "iter_4.pth").rmdir()
+    with pytest.raises(FileNotFoundError, match=r"names .*iter_4\.pth, which is not"):
+        find_newest(tmp_path)
 
 
 def test_damaged_checkpoints_are_passed_over(run, capsys):

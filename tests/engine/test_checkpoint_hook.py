@@ -137,9 +137,9 @@ def test_it_keeps_the_files_that_mmengines_hook_keeps(train, tmp_path, options):
     assert names[0] == names[1] != []
 
 
-def test_a_training_resumes_and_removes_what_a_killed_one_left(train, tmp_path):
+def test_a_resumed_run_replaces_what_a_killed_one_left(train, tmp_path):
     train(2, max_keep_ckpts=1)
-    (tmp_path / ".iter_3.123.partial.pth").write_bytes(b"half")
+    (tmp_path / ".iter_3.partial.pth").write_bytes(b"half")
     train(3, max_keep_ckpts=1, resume=find_newest(tmp_path))
     assert checkpoints(tmp_path) == ["iter_3.pth"]
     assert not list(tmp_path.glob(".*"))

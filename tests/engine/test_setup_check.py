@@ -147,6 +147,23 @@ def test_all_stages_of_a_backbone_must_be_filled(tmp_path, stages):
         check(Segmentor(DyResNet(18, init_cfg=init_cfg)))
 
 
+@pytest.mark.parametrize("partial", [True, False])
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        (dict(depth=34), dict(depth=18)),
+        (dict(depth=18, coefficients=dict(centred=True)), dict(depth=18)),
+        (dict(depth=18, coefficients=dict(normaliser="softmax")), dict(depth=18)),
+        (dict(depth=18), dict(depth=18, coefficients=dict(normaliser="softmax"))),
+    ],
+)
+def test_other_networks_with_the_same_shapes_do_not_fit(source, target, partial):
+    weights = DyResNet(base_channels=8, **source).state_dict()
+    with pytest.raises(ValueError, match=r"a\.pth does not fit DyResNet"):
+        backbone = DyResNet(base_channels=8, **target)
+        check_weights(backbone, weights, "a.pth", partial)
+
+
 def test_norms_of_outputs_may_start_at_random():
     """As those that ConvNeXt adds; its classifier has the last one only."""
     norms = {f"norm{i}": nn.BatchNorm2d(4) for i in range(2)}
@@ -217,6 +234,15 @@ def test_classifiers_of_other_classes_fit(monkeypatch):
     wide = Segmentor(nn.Conv2d(3, 4, 1), auxiliary_head=head(5, channels=8))
     with pytest.raises(ValueError, match=r"5 of 8 weights.*convs\.0\.conv\.weight"):
         check_weights(wide, other.state_dict(), "a.pth", partial=True)
+
+
+def test_a_kernel_is_not_a_number_of_classes():
+    small, large = (
+        Segmentor(nn.Conv2d(3, 4, 1), decode_head=head(2, kernel_size=size))
+        for size in (1, 3)
+    )
+    with pytest.raises(ValueError, match=r"2 of 8.*convs\.0\.conv\.weight"):
+        check_weights(large, small.state_dict(), "a.pth", partial=True)
 
 
 def test_parts_may_be_missing_as_a_whole():

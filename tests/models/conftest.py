@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmseg_dynet.analysis.complexity import count_complexity
-from mmseg_dynet.analysis.latency import onnxruntime_call
+from mmseg_dynet.deploy.runtimes import onnxruntime_call
 from mmseg_dynet.models import (
     DyMobileNetV2,
     DyMobileNetV3,

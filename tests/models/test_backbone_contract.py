@@ -2,7 +2,6 @@
 
 import copy
 import io
-from functools import partial
 
 import pytest
 import torch
@@ -276,14 +275,20 @@ def test_folded_batch_norms_compute_the_same(case, draw_norms):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("network", "options", "message"),
     [
-        (dict(out_indices=(99,)), "out_indices=99 is not one of 0, 1, 2, 3"),
-        (dict(out_indices=()), "out_indices is empty"),
-        (dict(frozen_stages=99), "frozen_stages=99 is not one of -1, 0, 1, 2, 3, 4"),
+        (DyResNet, dict(depth=18, out_indices=(99,)), "out_indices=99 is not one of 0"),
+        (DyShuffleNetV2, dict(out_indices=(99,)), "out_indices=99 is not one of 0, 1"),
+        (DyShuffleNetV2, dict(out_indices=()), "out_indices is empty"),
+        (DyResNet, dict(depth=18, frozen_stages=99), "=99 is not one of -1, 0, 1"),
+        (DyShuffleNetV2, dict(frozen_stages=99), "=99 is not one of -1, 0, 1"),
+        (DyShuffleNetV2, dict(widen_factor=0.75), "0.75 is not one of 0.5, 1.0"),
+        (DyMobileNetV2, dict(strides=(1, 2)), r"strides=\(1, 2\) must be 7 positive"),
+        (DyMobileNetV2, dict(dilations=(0,) * 7), r"dilations=\(0, .* 7 positive numb"),
+        (DyMobileNetV3, dict(arch="tiny"), "arch='tiny' is not one of small, large"),
+        (DyShuffleNetV2, dict(init_cfg={}, pretrained="x"), "both name initial"),
     ],
 )
-@pytest.mark.parametrize("network", (partial(DyResNet, 18), DyShuffleNetV2))
 def test_options_out_of_range_are_named(network, options, message):
     with torch.device("meta"), pytest.raises(ValueError, match=message):
         network(**options)

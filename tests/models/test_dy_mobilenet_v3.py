@@ -134,17 +134,3 @@ def test_widths_are_multiples_of_eight():
         outs = network(torch.empty(1, 3, 64, 64))
     # 0.75 * (16, 24, 40, 48, 96), but 12 and 30 become 16 and 32; then 6 * 72
     assert [out.shape[1] for out in outs] == [16, 24, 32, 40, 72, 432]
-
-
-@pytest.mark.parametrize(
-    ("options", "match"),
-    [
-        (dict(arch="tiny"), "arch='tiny' is not one of small, large"),
-        (dict(strides=(2, 2)), r"strides=\(2, 2\) must be 5 positive numbers"),
-        (dict(dilations=(1,) * 6), "must be 5 positive numbers"),
-        (dict(widen_factor=-1), "widen_factor=-1 must be greater than 0"),
-    ],
-)
-def test_a_bad_option_is_named(options, match):
-    with torch.device("meta"), pytest.raises(ValueError, match=match):
-        DyMobileNetV3(**options)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -548,11 +549,12 @@ def test_a_network_that_stays_static_is_an_error(model, options, message):
         nn.Identity(),
         nn.Upsample(scale_factor=2, mode="bilinear"),
         nn.Softmax(1),
+        lambda logits: logits[..., 1:, 1:].squeeze(1).permute(0, 2, 3, 1).half(),
         lambda logits: {
             "out": nn.functional.interpolate(input=logits, size=8).sigmoid()
         },
     ],
-    ids=["as it is", "resized", "normalised", "both"],
+    ids=["as it is", "resized", "normalised", "cut and turned", "both"],
 )
 def test_the_classifier_stays_static(finish):
     class Network(nn.Module):
@@ -567,6 +569,22 @@ def test_the_classifier_stays_static(finish):
     report = dynamize(Network()).dynamization
     assert report.blocks == {"": ["first", "second"]}
     assert report.static["classifier"] == "produces the network's output"
+
+
+def test_a_feature_map_changed_in_place_is_not_a_classifiers():
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Conv2d(3, 4, 1)
+            self.first, self.second = (nn.Conv2d(4, 4, 3) for _ in range(2))
+
+        def forward(self, x):
+            x = nn.functional.relu(self.first(self.stem(x)), inplace=True)
+            x = self.second(x)
+            x += 1
+            return x
+
+    assert dynamize(Network()).dynamization.blocks == {"": ["first", "second"]}
 
 
 def test_dtype_device_mode_and_what_is_frozen_are_kept():
@@ -684,6 +702,16 @@ def test_a_config_builds_a_dynamized_segmentor():
     model = MODELS.build(dict(type="Dynamized", module=module, include=".*", **given))
     assert model.data_preprocessor.std.item() == 2
     assert any(isinstance(m, DyConv2d) for m in model.decode_head.modules())
+
+
+def test_none_is_an_init_cfg_that_two_sources_are_not(static_weights):
+    init_cfg = dict(type="Pretrained", checkpoint=static_weights)
+    module = dict(type="DDRNet", channels=8, ppm_channels=8, init_cfg=init_cfg)
+    build = partial(MODELS.build, dict(type="Dynamized", module=module))
+    assert build().init_cfg == init_cfg
+    assert build(default_args=dict(init_cfg=None)).init_cfg is None
+    with pytest.raises(ValueError, match="both name initial weights: set one"):
+        build(default_args=dict(pretrained=static_weights))
 
 
 def test_static_weights_without_from_static_are_an_error(static_weights):

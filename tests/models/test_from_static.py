@@ -263,5 +263,5 @@ def test_counters_of_batches_may_be_missing():
 
 
 def test_a_bad_option_is_named():
-    with pytest.raises(ValueError, match="num_kernels=0 must be greater than 0"):
-        to_dynamic({}, num_kernels=0)
+    with pytest.raises(ValueError, match="num_kernels must be at least 1, got 0"):
+        to_dynamic(ResNet(18, base_channels=8).state_dict(), num_kernels=0)

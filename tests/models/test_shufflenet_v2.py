@@ -138,16 +138,3 @@ def test_init_weights_reaches_every_convolution():
         fan_out = conv.weight[:, 0].numel()
         expected = math.sqrt(2 / fan_out)
         assert conv.weight.std().item() == pytest.approx(expected, rel=0.25)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (dict(widen_factor=0.75), r"widen_factor=0.75 is not one of 0.5, 1.0, 1.5"),
-        (dict(strides=(2, 2)), r"strides=\(2, 2\) must be 3 positive numbers"),
-        (dict(dilations=(1, 1, 0)), r"dilations=\(1, 1, 0\) must be 3 positive"),
-    ],
-)
-def test_options_out_of_range_are_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        ShuffleNetV2(**options)

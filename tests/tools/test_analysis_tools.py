@@ -192,7 +192,9 @@ def test_compare_names_two_checkpoints_of_one_config():
     name_networks = runpy.run_path(path, run_name="tool")["name_networks"]
     assert name_networks(["a/x.py", "b/y.py"], ["1.pth", "1.pth"]) == ["x", "y"]
     names = name_networks(["x.py", "x.py"], ["run/iter_1.pth", "run/iter_2.pth"])
-    assert names == ["x, run/iter_1", "x, run/iter_2"]
+    assert names == ["x, run/iter_1.pth", "x, run/iter_2.pth"]
+    with pytest.raises(ValueError, match="given twice"):
+        name_networks(["x.py", "x.py"], ["1.pth", "1.pth"])
 
 
 def test_compare_names_the_remedy_without_checkpoint(run_tool, write_config):

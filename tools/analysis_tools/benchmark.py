@@ -23,8 +23,6 @@ from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.analysis.latency import (
     Latency,
     inference_call,
-    onnxruntime_call,
-    openvino_call,
     time_alternating,
     training_call,
 )
@@ -32,6 +30,7 @@ from mmseg_dynet.analysis.machine import peak_resident_memory, provenance
 from mmseg_dynet.apis import build_model, input_channels, input_size, load_config
 from mmseg_dynet.cli import at_least, config_parser
 from mmseg_dynet.deploy import fold_bn, optimize_for_inference
+from mmseg_dynet.deploy.runtimes import onnxruntime_call, openvino_call
 from mmseg_dynet.files import write_figure, write_json
 from mmseg_dynet.models.paper_networks import IMAGE_SIDES, NETWORKS
 from mmseg_dynet.ops import IMPLEMENTATIONS, force_implementation

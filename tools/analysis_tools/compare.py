@@ -42,7 +42,7 @@ def parse_args():
         "--checkpoints",
         nargs="+",
         metavar="FILE",
-        help="one per config (default: the newest in work_dirs/CONFIG_NAME)",
+        help="one per config (default: the newest in its work dir)",
     )
     parser.add_argument("--picture", type=Path, help="write predictions here (PNG)")
     parser.add_argument("--json", type=Path, help="write the table here as JSON")
@@ -67,12 +67,11 @@ def parse_args():
     return args
 
 
-def find_checkpoint(config_path: str) -> str:
-    work_dir = default_work_dir(config_path)
-    checkpoint = find_newest(work_dir)
+def find_checkpoint(cfg: Config, config_path: str) -> str:
+    checkpoint = find_newest(cfg.work_dir)
     if checkpoint is None:
         raise FileNotFoundError(
-            f"no checkpoint in {work_dir}: train it with\n"
+            f"no checkpoint in {cfg.work_dir}: train it with\n"
             f"    python tools/train.py {config_path}\n"
             "or name one with --checkpoints"
         )
@@ -83,15 +82,14 @@ def name_networks(config_paths: list[str], checkpoints: list[str]) -> list[str]:
     """Name networks after their configs; where these are equal, add checkpoints."""
     names = [Path(path).stem for path in config_paths]
     if len(set(names)) < len(names):
-        paths = map(Path, checkpoints)
-        pairs = zip(names, paths, strict=True)
-        names = [f"{name}, {path.parent.name}/{path.stem}" for name, path in pairs]
+        names = [", ".join(pair) for pair in zip(names, checkpoints, strict=True)]
+    if len(set(names)) < len(names):
+        raise ValueError(f"one network is given twice: {', '.join(names)}")
     return names
 
 
-def build_runner(name: str, cfg: Config, checkpoint: str, work_dir: str) -> Runner:
+def build_runner(name: str, cfg: Config, checkpoint: str) -> Runner:
     cfg.load_from, cfg.resume = checkpoint, False
-    cfg.work_dir = work_dir
     add_setup_check(cfg)
     # Visualizers are global by name: a second one would write to the first's work dir.
     visualizer = cfg.get("visualizer") or dict(type="SegLocalVisualizer")
@@ -183,12 +181,14 @@ def tabulate(report: dict[str, dict]) -> PrettyTable:
 def main():
     args = parse_args()
     use_safe_loading()
-    checkpoints = args.checkpoints or [find_checkpoint(p) for p in args.configs]
+    configs = [load_config(path, args.cfg_options) for path in args.configs]
+    for cfg, path in zip(configs, args.configs, strict=True):
+        cfg.work_dir = default_work_dir(cfg, path)
+    checkpoints = args.checkpoints or [*map(find_checkpoint, configs, args.configs)]
     runners, report = {}, {}
     names = name_networks(args.configs, checkpoints)
-    for name, path, checkpoint in zip(names, args.configs, checkpoints, strict=True):
-        cfg = load_config(path, args.cfg_options)
-        runners[name] = build_runner(name, cfg, checkpoint, default_work_dir(path))
+    for name, cfg, checkpoint in zip(names, configs, checkpoints, strict=True):
+        runners[name] = build_runner(name, cfg, checkpoint)
         metrics = runners[name].test()
         numbers = {k: float(v) for k, v in metrics.items() if isinstance(v, Real)}
         report[name] = {"metrics": numbers}

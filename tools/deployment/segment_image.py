@@ -96,7 +96,10 @@ def segment(run, shape, image, threshold):
 def main():
     args = parse_args()
     run, shape, metadata = load_model(args.model)
-    image = ImageOps.exif_transpose(Image.open(args.image)).convert("RGB")
+    image = ImageOps.exif_transpose(Image.open(args.image))
+    if image.mode.startswith("I;16"):  # Pillow would clip to 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    image = image.convert("RGB")
     labels = segment(run, shape, image, metadata.get("threshold"))
 
     classes, palette = metadata["classes"], metadata["palette"]

@@ -12,7 +12,7 @@ import torch
 from mmengine.config import DictAction
 from prettytable import PrettyTable
 
-from mmseg_dynet.engine.checkpoint import load_from_file, weights_of
+from mmseg_dynet.engine.checkpoint import read_checkpoint, weights_of
 from mmseg_dynet.files import replacing
 from mmseg_dynet.models.from_static import Conversion, to_dynamic
 
@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
         "those of the dynamic network of the same width, with equal outputs. Heads "
         "beside a backbone are kept."
     )
-    parser.add_argument("checkpoint", help="of the static network")
+    parser.add_argument("checkpoint", help="of the static network: file or address")
     parser.add_argument("out", type=Path, help="file to write")
     parser.add_argument(
         "--num-kernels",
@@ -72,7 +72,7 @@ def main() -> None:
     """Convert, or exit with what is wrong with the checkpoint."""
     args = parse_args()
     try:
-        checkpoint = load_from_file(args.checkpoint, "cpu")
+        checkpoint = read_checkpoint(args.checkpoint)
         conversion = to_dynamic(
             weights_of(checkpoint),
             args.num_kernels,

@@ -21,5 +21,3 @@ default_hooks = dict(
     check_setup=dict(type="CheckSetupHook"),
     finite_loss=dict(type="FiniteLossHook"),
 )
-
-randomness = dict(seed=304)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from mmseg_dynet.models.validation import check_stages
+from mmseg_dynet.models.validation import check_stages, pretrained_init_cfg
 
 InitCfg = dict | list[dict] | None
 BATCH_NORM = dict(type="BN")
@@ -21,7 +21,7 @@ class StagedBackbone(BaseModule):
     """A stem and a chain of stages, each a chain of blocks.
 
     Stages after the last of ``out_indices`` are left out, so that every parameter
-    contributes to the output, as distributed training wants.
+    contributes to the output, as distributed training requires.
 
     Args:
         stem: The first layers.
@@ -35,10 +35,11 @@ class StagedBackbone(BaseModule):
         init_cfg: As in :class:`mmengine.model.BaseModule`. None initialises static
             convolutions by Kaiming's rule and norms as the identity, as the host does;
             dynamic convolutions are initialised already.
-        pretrained: The host's older way to name the checkpoint of an ``init_cfg``.
+        pretrained: Checkpoint, instead of ``init_cfg``: the host's older name.
 
     Raises:
-        ValueError: A stage to return or to freeze does not exist.
+        ValueError: A stage to return or to freeze does not exist, or both
+            ``init_cfg`` and ``pretrained`` are given.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class StagedBackbone(BaseModule):
     ) -> None:
         check_stages(len(stages), out_indices, frozen_stages)
         if pretrained is not None:
-            init_cfg = dict(type="Pretrained", checkpoint=pretrained)
+            init_cfg = pretrained_init_cfg(pretrained, init_cfg)
         if init_cfg is None:
             init_cfg = [
                 dict(type="Kaiming", layer="Conv2d"),

@@ -14,7 +14,7 @@ from mmseg.models.backbones import MobileNetV2
 from mmseg.models.utils import make_divisible
 
 from mmseg_dynet.models.blocks.inverted_residual import InvertedResidual
-from mmseg_dynet.models.validation import check_per_stage, check_positive
+from mmseg_dynet.models.validation import check_per_stage
 
 from .base import BATCH_NORM, StagedBackbone
 
@@ -70,7 +70,6 @@ class DyMobileNetV2(StagedBackbone):
     ) -> None:
         settings = MobileNetV2.arch_settings  # (expansion, channels, blocks) a stage
         check_per_stage(len(settings), strides=strides, dilations=dilations)
-        check_positive(widen_factor=widen_factor, in_channels=in_channels)
         shared = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
 
         channels = make_divisible(32 * widen_factor, 8)

@@ -16,7 +16,7 @@ from mmseg.models.utils import make_divisible
 from torch import nn
 
 from mmseg_dynet.models.blocks.inverted_residual import InvertedResidual, SamePadding
-from mmseg_dynet.models.validation import check_choice, check_per_stage, check_positive
+from mmseg_dynet.models.validation import check_choice, check_per_stage
 
 from .base import BATCH_NORM, StagedBackbone
 
@@ -86,7 +86,6 @@ class DyMobileNetV3(StagedBackbone):
         if out_indices is None:
             out_indices = [num_stages]
         check_per_stage(num_stages, strides=strides, dilations=dilations)
-        check_positive(widen_factor=widen_factor, in_channels=in_channels)
 
         def widen(channels: int) -> int:
             return make_divisible(channels * widen_factor, 8)

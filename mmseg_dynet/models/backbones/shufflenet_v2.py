@@ -19,7 +19,7 @@ from mmengine.model import Sequential
 from torch import nn
 
 from mmseg_dynet.models.blocks import ProjectionUnit, ShuffleUnit
-from mmseg_dynet.models.validation import check_choice, check_per_stage, check_positive
+from mmseg_dynet.models.validation import check_choice, check_per_stage
 
 from .base import BATCH_NORM, StagedBackbone
 
@@ -30,16 +30,8 @@ class ShuffleNetV2(StagedBackbone):
     """ShuffleNetV2 (Ma et al., ECCV 2018, arXiv 1807.11164).
 
     A stem of stride 4 with 24 channels, then stages 0 to 2 of 4, 8 and 4 units at
-    strides 8, 16 and 32. Stage 3 is the 1x1 convolution in front of a classifier.
-
-    ============  =============================
-    widen_factor  channels of stages 0 .. 3
-    ============  =============================
-    0.5           48/96/192/1024
-    1.0           116/232/464/1024
-    1.5           176/352/704/1024
-    2.0           244/488/976/2048
-    ============  =============================
+    strides 8, 16 and 32. Stage 3 is the 1x1 convolution in front of a classifier. Their
+    channels are in ``arch_settings``.
 
     Args:
         widen_factor: 0.5, 1.0, 1.5 or 2.0.
@@ -49,11 +41,8 @@ class ShuffleNetV2(StagedBackbone):
             what the strided one does, on a denser grid. Output stride 8 takes strides
             (2, 1, 1) and dilations (1, 2, 4), 16 takes (2, 2, 1) and (1, 1, 2).
         out_indices: Stages whose outputs are returned, each in 0 .. 3.
-        split_parts: The right branch of a unit that splits its channels gets
-            1 / split_parts of them: half, or a quarter with spatial convolutions of two
-            channels per group.
-        num_kernels: Those of right branches, as in :class:`DyShuffleNetV2`.
-        coefficients: As there.
+        num_kernels: K, for the right branches, as in :class:`DyShuffleNetV2`.
+        coefficients: The arguments of :class:`mmseg_dynet.ops.CoefficientOptions`.
         **kwargs: Those of :class:`StagedBackbone`, such as ``frozen_stages``.
 
     Example:
@@ -71,6 +60,8 @@ class ShuffleNetV2(StagedBackbone):
         2.0: (244, 488, 976, 2048),
     }
     num_units = (4, 8, 4)
+    # The right branch of a unit that splits its channels gets 1 / split_parts of them.
+    split_parts = 2
 
     def __init__(
         self,
@@ -81,15 +72,12 @@ class ShuffleNetV2(StagedBackbone):
         norm_cfg: dict = BATCH_NORM,
         act_cfg: dict = RELU,
         in_channels: int = 3,
-        split_parts: int = 2,
         num_kernels: int | None = None,
         coefficients: dict | None = None,
         **kwargs,
     ) -> None:
         check_choice("widen_factor", widen_factor, self.arch_settings)
-        check_choice("split_parts", split_parts, (2, 4))
         check_per_stage(len(self.num_units), strides=strides, dilations=dilations)
-        check_positive(in_channels=in_channels)
         static = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         shared = static | dict(num_kernels=num_kernels, coefficients=coefficients)
 
@@ -106,10 +94,10 @@ class ShuffleNetV2(StagedBackbone):
             projection = ProjectionUnit(
                 channels, out_channels, stride=stride, dilation=in_dilation, **shared
             )
-            right_channels = out_channels // split_parts
+            right_channels = out_channels // self.split_parts
             # With half of the channels and twice as many per group, the spatial
             # convolution costs the same. 29 and 61 channels are prime: no groups of 2.
-            group_channels = math.gcd(right_channels, split_parts // 2)
+            group_channels = math.gcd(right_channels, self.split_parts // 2)
             spatial = dict(dilation=dilation, groups=right_channels // group_channels)
             units = [
                 ShuffleUnit(out_channels, right_channels, **spatial, **shared)
@@ -126,7 +114,7 @@ class DyShuffleNetV2(ShuffleNetV2):
     """ShuffleNetV2 with dynamic convolutions (DyNet, section 3.2).
 
     A stride-1 unit splits its channels 3:1 instead of 1:1. The convolutions of the
-    right branch are dynamic and served by one linear predictor, from the branch's
+    right branch are dynamic and share one linear predictor, which sees the branch's
     input. The spatial one has groups of two channels, so it costs as much as the
     depthwise one of the static network. A right branch of 29 channels (stage 0 of width
     1.0) or 61 (of 2.0), which are primes, stays depthwise. The right branch of a
@@ -137,8 +125,7 @@ class DyShuffleNetV2(ShuffleNetV2):
         widen_factor: As in :class:`ShuffleNetV2`.
         num_kernels: K, the fixed kernels per output channel (the paper's g_t). None
             builds the static control of the same width, Fix-shuffle.
-        coefficients: The arguments of :class:`mmseg_dynet.ops.CoefficientOptions`.
-        **kwargs: Those of :class:`ShuffleNetV2`.
+        **kwargs: Those of :class:`ShuffleNetV2`, such as ``coefficients``.
 
     Example:
         >>> import torch
@@ -147,12 +134,9 @@ class DyShuffleNetV2(ShuffleNetV2):
         [(1, 116, 8, 8), (1, 232, 8, 8), (1, 464, 8, 8)]
     """
 
+    split_parts = 4
+
     def __init__(
-        self,
-        widen_factor: float = 1.0,
-        num_kernels: int | None = 6,
-        coefficients: dict | None = None,
-        **kwargs,
+        self, widen_factor: float = 1.0, num_kernels: int | None = 6, **kwargs
     ) -> None:
-        dynamic = dict(num_kernels=num_kernels, coefficients=coefficients)
-        super().__init__(widen_factor, split_parts=4, **dynamic, **kwargs)
+        super().__init__(widen_factor, num_kernels=num_kernels, **kwargs)

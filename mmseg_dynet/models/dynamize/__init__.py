@@ -4,7 +4,7 @@
     print(model.dynamization)
 
 A kernel becomes a bank of the same name, and a block gets a ``predictor``. Nothing else
-about the network changes: no class, no forward, no other name of a weight.
+about the network changes: no other class, no forward, no name of a weight.
 
 Shape legend: see :mod:`mmseg_dynet.ops.functional`.
 """

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mmseg_dynet.models.validation import pretrained_init_cfg
 from mmseg_dynet.ops import (
     CoefficientPredictor,
     DyConv2d,
@@ -23,7 +24,7 @@ from .share import BlockPrediction, DynamizedConv2d, Share
 
 @dataclass(frozen=True)
 class Dynamization:
-    """What a call of :func:`dynamize` has done to a network; as a string, a table.
+    """What a call of :func:`dynamize` has done to a network; ``str()`` tabulates it.
 
     Attributes:
         blocks: The dynamic convolutions of each block, in the order they run.
@@ -103,12 +104,12 @@ def dynamize(
         num_kernels: K, the fixed kernels per output channel (the paper's g_t).
         include: If given, these and no others become dynamic, wherever they are. A
             convolution in no row of a block predicts from its own input.
-        exclude: What is to stay static.
+        exclude: What stays static.
         blocks: Modules to take as blocks, in place of those found by the rule.
         reduction: A predictor of C input channels has a hidden layer of
             C / reduction, as in Dy-ResNet; None: it has none, as in Dy-mobile.
-        from_static: Whether the network is to start out equal to the one given, with
-            kernels that can then diverge. It then takes static weights, too: a
+        from_static: Whether to start with the outputs of the network given, by kernels
+            that can then diverge. It then takes static weights, too: a
             ``Pretrained`` init_cfg of the model fills the banks, and so does
             ``load_state_dict(strict=False)``, which leaves predictors as they are.
         input_shape: Of the model's input. None: (1, C, 512, 1024), or (1, C, 224, 224)
@@ -124,16 +125,19 @@ def dynamize(
     """
     if reduction is not None and reduction < 1:
         raise ValueError(f"reduction={reduction} must be at least 1, or None")
-    choice = choose(model, include, exclude, blocks, input_shape)
+    rows, alone, static, seen = choose(model, include, exclude, blocks, input_shape)
     parameters = _count(model)
-    layers = {}
-    for name in choice.dynamic:
-        conv, alone = model.get_submodule(name), name in choice.alone
-        layer = DynamizedConv2d(conv, num_kernels, from_static, alone, coefficients)
-        layers[name] = layer
+    layers = {
+        name: DynamizedConv2d(
+            conv, num_kernels, from_static, name in alone, coefficients
+        )
+        for name, conv in convolutions(model).items()
+        if isinstance(conv, nn.Conv2d) and name not in static
+    }
+    for name, layer in layers.items():
         _replace(model, name, layer)
-    predictors = [layers[name].predictor for name in choice.alone]
-    for block, row in choice.blocks.items():
+    predictors = [layers[name].predictor for name in alone]
+    for block, row in rows.items():
         convs = [layers[name] for name in row]
         predictor = _share_predictor(model.get_submodule(block), convs, reduction)
         predictors.append(predictor)
@@ -145,11 +149,11 @@ def dynamize(
     products = sum(layer.weight.numel() for layer in layers.values())
     products += sum(m.weight.numel() for p in predictors for m in p.children())
     model.dynamization = Dynamization(
-        blocks=choice.blocks,
-        alone=choice.alone,
-        static=choice.static,
-        input_shape=choice.input_shape,
-        macs=(choice.macs, choice.macs + choice.input_shape[0] * products),
+        blocks=rows,
+        alone=alone,
+        static=static,
+        input_shape=seen.input_shape,
+        macs=(seen.macs, seen.macs + seen.input_shape[0] * products),
         parameters=(parameters, _count(model)),
     )
     return model
@@ -176,17 +180,13 @@ def _share_predictor(
 def to_static(model: nn.Module, coefficients: Mapping[str, Tensor]) -> nn.Module:
     """Return a copy of a dynamized network whose kernels are fused once and for all.
 
-    It is the plain network again, with the names of its weights, for any runtime. Test
-    it beside the dynamic network to see what it loses::
-
-        with CoefficientRecorder(model) as recorder:
-            for batch in data_loader:
-                model.test_step(batch)
-        static = to_static(model, recorder.means())
+    It is the plain network again, with the names of its weights, for any runtime.
+    Compare its accuracy with the dynamic network's.
 
     Args:
         model: What :func:`dynamize` has made. It is left as it is.
-        coefficients: (O, K) of each dynamic layer, by its name.
+        coefficients: (O, K) of each dynamic layer, by its name, such as the
+            :meth:`~mmseg_dynet.analysis.CoefficientRecorder.means` over a data set.
 
     Raises:
         ValueError: A layer is missing in ``coefficients``, or gets its coefficients
@@ -225,7 +225,6 @@ def to_static(model: nn.Module, coefficients: Mapping[str, Tensor]) -> nn.Module
 
 def build_dynamized(
     module: dict,
-    init_cfg: dict | list[dict] | None = None,
     pretrained: str | None = None,
     data_preprocessor: dict | None = None,
     **options,
@@ -234,17 +233,21 @@ def build_dynamized(
 
         backbone=dict(type="Dynamized", module=dict(type="DDRNet", channels=32))
 
-    ``options`` are those of :func:`dynamize`. ``init_cfg`` replaces that of the module;
-    ``pretrained`` does, too, and is how EncoderDecoder names the checkpoint of its
-    backbone. Static weights need ``from_static``. A segmentor as the module takes the
+    ``options`` are those of :func:`dynamize`, and ``init_cfg``, which replaces that of
+    the module; None starts it from scratch. EncoderDecoder passes its ``pretrained``.
+    Static weights need ``from_static``. A segmentor as the module takes the
     ``data_preprocessor`` that a Runner gives.
+
+    Raises:
+        ValueError: There are two checkpoints; or as :func:`dynamize`.
     """
     from mmengine.logging import MMLogger
     from mmseg.registry import MODELS
 
+    if "init_cfg" in options:
+        module = {**module, "init_cfg": options.pop("init_cfg")}
     if pretrained is not None:
-        init_cfg = dict(type="Pretrained", checkpoint=pretrained)
-    if init_cfg is not None:
+        init_cfg = pretrained_init_cfg(pretrained, module.get("init_cfg"))
         module = {**module, "init_cfg": init_cfg}
     if data_preprocessor is not None:
         module = {"data_preprocessor": data_preprocessor, **module}

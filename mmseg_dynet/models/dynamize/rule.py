@@ -6,7 +6,7 @@ convolutions that it was computed from.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -27,22 +27,26 @@ Patterns = str | Sequence[str] | None
 AFTER_CLASSIFIER = {
     F.interpolate, F.softmax, F.log_softmax, torch.softmax, torch.log_softmax,
     torch.sigmoid, Tensor.softmax, Tensor.log_softmax, Tensor.sigmoid,
+    F.pixel_shuffle, Tensor.__getitem__, Tensor.squeeze, Tensor.permute,
+    Tensor.float, Tensor.half, Tensor.to,
 }  # fmt: skip
 
 
 @dataclass
 class Trace:
-    """One run of a network: which convolutions have run, by their names.
+    """Which convolutions ran in one forward pass, by their names.
 
     Attributes:
+        input_shape: Of the network's input, (B, C, H, W).
         runs: How often each has run, in the order they run.
         edges: Pairs of them, the second of which receives the output of the first.
         pooled: Those whose input is a 1x1 map; no part of ``edges``.
         stem: Those whose input comes from no convolution.
         classifier: Those that produce an output, as it is or resized or normalised.
-        macs: Multiply-accumulates of the run.
+        macs: Multiply-accumulates of the pass.
     """
 
+    input_shape: tuple[int, ...]
     runs: dict[str, int] = field(default_factory=dict)
     edges: set[tuple[str, str]] = field(default_factory=set)
     pooled: set[str] = field(default_factory=set)
@@ -51,37 +55,18 @@ class Trace:
     macs: int = 0
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Which convolutions of a network become dynamic, by their names.
-
-    Attributes:
-        dynamic: All that become dynamic.
-        blocks: Those of each block, in the order they run.
-        alone: Those that predict from their own input.
-        static: Why each other convolution stays static.
-        input_shape: Of the input that the network was run on, (B, C, H, W).
-        macs: Multiply-accumulates of this run.
-    """
-
-    dynamic: list[str]
-    blocks: dict[str, list[str]]
-    alone: list[str]
-    static: dict[str, str]
-    input_shape: tuple[int, ...]
-    macs: int
-
-
 def choose(
     model: nn.Module,
     include: Patterns,
     exclude: Patterns,
     blocks: Patterns,
     input_shape: Sequence[int] | None,
-) -> Choice:
+) -> tuple[dict[str, list[str]], list[str], dict[str, str], Trace]:
     """Choose what becomes dynamic; the network is left as it is.
 
-    Arguments and errors are those of :func:`mmseg_dynet.dynamize`.
+    Returns the dynamic convolutions of each block, in the order they run, those that
+    predict from their own input, why each other one stays static, and the pass that
+    showed it. Arguments and errors are those of :func:`mmseg_dynet.dynamize`.
     """
     check_patterns(model, include=include, exclude=exclude, blocks=blocks)
     all_convs = convolutions(model)
@@ -91,13 +76,11 @@ def choose(
         )
     channels = next(iter(all_convs.values())).in_channels
     try:
-        input_shape = tuple(input_shape or (1, channels, 512, 1024))
-        seen = run_once(model, input_shape)
+        seen = run_once(model, input_shape or (1, channels, 512, 1024))
     except ValueError:
-        if input_shape != (1, channels, 512, 1024):
+        if input_shape:
             raise
-        input_shape = (1, channels, 224, 224)
-        seen = run_once(model, input_shape)
+        seen = run_once(model, (1, channels, 224, 224))
     rows = find_blocks(model, seen, blocks)
     reasons = reasons_to_stay(model, seen, rows, include, exclude)
     dynamic = [name for name, reason in reasons.items() if reason is None]
@@ -112,7 +95,7 @@ def choose(
     rows = {block: row for block, row in rows.items() if row}
     in_a_row = {name for row in rows.values() for name in row}
     alone = [name for name in dynamic if name not in in_a_row]
-    return Choice(dynamic, rows, alone, static, input_shape, seen.macs)
+    return rows, alone, static, seen
 
 
 class _Marks(TorchFunctionMode):
@@ -129,7 +112,13 @@ class _Marks(TorchFunctionMode):
             tensor.convolutions = marks
         if func in AFTER_CLASSIFIER:
             out.source = getattr(inputs[0], "source", None)
+        elif inputs and out is inputs[0] and _is_in_place(func, kwargs):
+            out.source = None  # an activation, say, is not a classifier's output
         return out
+
+
+def _is_in_place(func: Callable, kwargs: Mapping | None) -> bool:
+    return func.__name__.endswith("_") or bool((kwargs or {}).get("inplace"))
 
 
 def _tensors(tree: object) -> list[Tensor]:
@@ -142,7 +131,7 @@ def run_once(model: nn.Module, input_shape: Sequence[int]) -> Trace:
     Raises:
         ValueError: The network does not run on it.
     """
-    seen = Trace()
+    seen = Trace(tuple(input_shape))
 
     def before(name: str, x: Tensor) -> None:
         seen.runs[name] = seen.runs.get(name, 0) + 1
@@ -164,19 +153,21 @@ def run_once(model: nn.Module, input_shape: Sequence[int]) -> Trace:
         conv.register_forward_pre_hook(lambda _, args, n=name: before(n, args[0]))
         conv.register_forward_hook(lambda _, __, out, n=name: after(n, out))
     dtype = next(model.parameters()).dtype
-    x = torch.empty(tuple(input_shape), dtype=dtype, device="meta")
+    x = torch.empty(seen.input_shape, dtype=dtype, device="meta")
     counter = FlopCounterMode(display=False)
     try:
         with torch.no_grad(), counter, _Marks():
             results = model(x)
     except Exception as error:
         raise ValueError(
-            f"{type(model).__name__} does not run on a tensor {tuple(input_shape)} "
-            f"({type(error).__name__}: {error}): give the input_shape that it takes, "
+            f"{type(model).__name__} does not run on a tensor {seen.input_shape} "
+            f"({type(error).__name__}: {error}): pass the input_shape it expects, "
             "or dynamize the part of it that takes one tensor, such as its backbone"
         ) from error
     sources = {getattr(tensor, "source", None) for tensor in _tensors(results)}
     seen.classifier.update(sources - {None})
+    # MMSegmentation's name of a classifier, whose output an inner head keeps.
+    seen.classifier.update(n for n in seen.runs if n.split(".")[-1] == "conv_seg")
     seen.macs = counter.get_total_flops() // 2
     return seen
 
