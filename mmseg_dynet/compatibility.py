@@ -26,7 +26,7 @@ or OpenMMLab's own packages with
 
 
 def has_host() -> bool:
-    """Whether MMSegmentation is installed. mmengine and mmcv alone may be another's."""
+    """Whether MMSegmentation is installed; others use mmengine and mmcv, too."""
     return _is_installed("mmseg")
 
 

@@ -1,4 +1,4 @@
-"""Measures of networks: a module in, numbers out. Needs PyTorch, not the host."""
+"""Measure the cost, time and coefficients of networks. Needs torch, not the host."""
 
 from .coefficients import CoefficientRecorder, CoefficientSummary
 from .complexity import Complexity, count_complexity

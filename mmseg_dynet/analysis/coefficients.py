@@ -32,7 +32,7 @@ class CoefficientSummary:
         out_channels: O.
         num_kernels: Fixed kernels per output channel with a predicted coefficient: K,
             or K - 1 beside a static kernel.
-        mean: Over images, channels and kernels, as all that follows.
+        mean: Mean over images, channels and kernels, as are all values below.
         total_std: Standard deviation.
         between_image_std: Standard deviation of each coefficient over the images,
             averaged over the O * K coefficients.
@@ -119,7 +119,7 @@ def dynamic_layers(model: nn.Module) -> dict[str, DyConv2d]:
 def average(layers: Mapping[str, CoefficientSummary]) -> dict[str, float]:
     """Average the scalars of layers, each weighted by its O * K fixed kernels.
 
-    So "dead" is the share of all fixed kernels of the network.
+    Thus "dead" becomes the share of all fixed kernels of the network.
     """
     weights = {n: s.out_channels * s.num_kernels for n, s in layers.items()}
     total = sum(weights.values())

@@ -38,7 +38,7 @@ class Complexity:
     Attributes:
         backbone: Backbone and neck.
         head: Everything else that runs at inference.
-        convolution: What backbone and neck spend on none of the following.
+        convolution: MACs of backbone and neck other than those below.
         squeeze_excite: Their squeeze-excite layers, which some papers do not count.
         fusion: Fusing banks into dynamic kernels, in backbone and head.
         prediction: Predicting coefficients, in backbone and head.
@@ -119,7 +119,7 @@ def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity
             track(module, "prediction")
         elif type(module).__name__ in SQUEEZE_EXCITE:
             track(module, "squeeze_excite")
-    # No convolution is a batched product then, as fusions are.
+    # Then the only batched products are fusions.
     with torch.no_grad(), force_implementation("grouped"), counter:
         dtype = next((p.dtype for p in model.parameters()), None)
         model(torch.empty(tuple(input_shape), dtype=dtype, device="meta"))

@@ -17,7 +17,7 @@ _BMM_LOOPS_BELOW = 400
 
 
 def optimize_for_inference(model: nn.Module, int8: bool = False) -> nn.Module:
-    """Return a copy of a network that computes the same, faster, for single images.
+    """Return a copy of a network with the same outputs, faster on single images.
 
     Batch norms are folded, convolutions and banks stored in channels_last (give the
     network inputs of that format), and the matrices of predictors by columns, which a
@@ -27,8 +27,8 @@ def optimize_for_inference(model: nn.Module, int8: bool = False) -> nn.Module:
     Args:
         model: Any network. It is left as it is.
         int8: Whether to store banks and the matrices of predictors with eight bits per
-            weight (:mod:`mmseg_dynet.deploy.int8`): a quarter of the memory, at an
-            accuracy to be checked. Without, outputs are equal up to rounding.
+            weight (:mod:`mmseg_dynet.deploy.int8`): a quarter of the memory, but check
+            the accuracy. Otherwise outputs are equal up to rounding.
     """
     model = fold_bn(model).to(memory_format=torch.channels_last)
     predictors = [m for m in model.modules() if isinstance(m, CoefficientPredictor)]
@@ -59,7 +59,7 @@ def _fuse_by_sum(conv: DyConv2d, coeff: Tensor) -> Tensor:
 def replace_modules(
     model: nn.Module, kind: type[nn.Module], make: Callable[[nn.Module], nn.Module]
 ) -> None:
-    """Put ``make(module)`` in the place of every module of a kind inside ``model``."""
+    """Replace every module of a type inside ``model`` by ``make(module)``."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, kind):

@@ -16,8 +16,8 @@ def computes_bfloat16(device_type: str) -> bool:
     """Whether the machine's devices of a type compute in bfloat16.
 
     Others emulate it, far slower than they compute in float32. Before torch 2.6, AVX512
-    is taken for enough, which it is not on Skylake and Cascade Lake. True for types
-    other than "cpu" and "cuda".
+    is assumed to be enough, wrongly on Skylake and Cascade Lake. True for types other
+    than "cpu" and "cuda".
     """
     if device_type == "cuda":
         return torch.cuda.get_device_capability() >= (8, 0)  # Ampere

@@ -11,7 +11,7 @@ channel, and z standard normal. Then the bank
 fuses to sum_k c w_k = w: the dynamic network starts as the static one, and can then
 diverge from it. Kernels differ as much as DyConv2d initialises them, so learning rates
 and weight decay fit. Equal kernels with equal coefficients would get equal gradients
-and stay equal: K of them would be worth one.
+and stay equal: K of them would act as one.
 With ``static_kernel``, kernel 0 is w, the others are zero, and predictors are random.
 """
 
@@ -92,7 +92,7 @@ def to_dynamic(
             ``backbone.``, they are converted and the others kept; otherwise all of them
             are the backbone's, except torchvision's classifier, which is left out.
         num_kernels: As in :class:`mmseg_dynet.ops.DyConv2d`.
-        seed: Of the kernels' differences, and of predictors.
+        seed: Random seed of the kernels' differences and of predictors.
         coefficients: As in :class:`mmseg_dynet.ops.DyConv2d`.
 
     Raises:

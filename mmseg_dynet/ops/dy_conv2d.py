@@ -110,7 +110,7 @@ class DyConv2d(nn.Module):
         Coefficients start near some c, 1/2 by default, so a sum of K kernels of
         variance v has variance K * c**2 * v. If the kernels have 1 / (K * c**2) times
         Kaiming's variance (fan_out, ReLU, as MMSegmentation initialises static
-        convolutions), the fused kernel has Kaiming's. A static kernel has it alone.
+        convolutions), the fused kernel has Kaiming's. A static kernel has Kaiming's.
 
         MMEngine calls this method by name; mmcv's ConvModule then leaves it alone.
         """
@@ -126,7 +126,7 @@ class DyConv2d(nn.Module):
                 self.bias.zero_()
 
     def bank_around(self, kernel: Tensor) -> Tensor:
-        """Make a random bank (O, K, C/G, kH, kW) that fuses to a given kernel at first.
+        """Make a random bank (O, K, C/G, kH, kW) that first fuses to a given kernel.
 
         The kernel is w, (O, C/G, kH, kW). The bank fuses to it with the coefficients of
         ``CoefficientPredictor.predict_start``. :mod:`mmseg_dynet.models.from_static`

@@ -163,7 +163,7 @@ def dynamic_conv2d_reference(
     dilation: IntOrPair = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Compute eq. 1 as it is written, image by image: slow, obvious, and the oracle.
+    """Compute eq. 1 as it is written, image by image: a slow and obvious reference.
 
     Arguments, result and errors are those of :func:`dynamic_conv2d`; B is at least 1.
     """

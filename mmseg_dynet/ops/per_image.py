@@ -68,7 +68,7 @@ def choose(x: Tensor, kernels: Tensor, groups: int) -> str:
 
     The rule follows measurements on CPUs, forward and backward, with
     ``tools/analysis_tools/benchmark_implementations.py``. It has not been measured on
-    GPUs (``benchmarks/gpu.sh`` would), where it asks for few kernel launches.
+    GPUs (``benchmarks/gpu.sh`` would), where it aims at few kernel launches.
     """
     pointwise = groups == 1 and kernels.shape[3:] == (1, 1)
     if _forced in ("grouped", "loop") or (_forced == "matmul" and pointwise):
@@ -120,7 +120,7 @@ def fuses_feature_maps(
     images, they are most of the memory of a step, and allocating it takes longer than
     K times the MACs (``tools/analysis_tools/benchmark_implementations.py`` times both
     ways). So eager training fuses the feature maps of layers where these are small.
-    Graphs never do, since they may be used for other sizes. Not measured on GPUs.
+    Graphs never do, since they may run on other sizes. Not measured on GPUs.
     """
     if _forced is not None:
         return _forced == "feature_fusion"
@@ -175,7 +175,7 @@ def check_arguments(
 def check_meta(first: Tensor, *others: Tensor | None) -> None:
     """Raise a ValueError if some tensors are on the meta device and others are not.
 
-    PyTorch multiplies such tensors without a word, and may return uninitialised memory.
+    PyTorch silently multiplies such tensors, and may return uninitialised memory.
     """
     for other in others:
         if other is not None and other.is_meta != first.is_meta:

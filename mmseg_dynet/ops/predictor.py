@@ -30,8 +30,9 @@ class CoefficientOptions:
             DyNet and WeightNet (G = 1). "kernel": all output channels of a layer share
             K, as in CondConv and DY-Conv. "product": those of "kernel" times a sigmoid
             per output channel, as the kernel and filter attention of ODConv.
-        normaliser: Of K logits z: "sigmoid"; "softmax" of z / temperature, as in
-            DY-Conv; "l1", z / (sum of abs(z) + 0.001), as in KernelWarehouse.
+        normaliser: How K logits z become coefficients: "sigmoid"; "softmax" of
+            z / temperature, as in DY-Conv; "l1", z / (sum of abs(z) + 0.001), as in
+            KernelWarehouse.
         temperature: For "softmax" only: divides its logits and, with "product", those
             of the sigmoid per channel. It is a buffer, which
             :class:`mmseg_dynet.engine.TemperatureHook` lowers.
@@ -108,7 +109,7 @@ class CoefficientPredictor(nn.Module):
     Global average pooling, one or two fully connected layers, a sigmoid (or what
     ``coefficients`` says); the output is split between the layers (DyNet, section 3.1
     and figure 2). By default nothing is normalised: the K coefficients of a channel lie
-    in (0, 1) and need not sum to one; a BatchNorm of one pooled image cannot train.
+    in (0, 1) and need not sum to one; BatchNorm cannot train on a single pooled image.
 
     Costs C * M MACs per image, or C * hidden + hidden * M with a hidden layer. With L
     layers, M is sum(out_channels) * K for the granularity "channel", L * K for

@@ -25,7 +25,7 @@ class DyResNet(ResNet):
     Args:
         depth: 18, 34, 50 or 101.
         num_kernels: K, the fixed kernels per output channel (the paper's g_t);
-            the paper's ablation has 1, 2, 4 and 6. Not None: see above for the control.
+            the paper's ablation has 1, 2, 4 and 6. For the control see above.
         base_channels: Width of the first stage; it doubles from stage to stage.
         coefficients: The arguments of :class:`mmseg_dynet.ops.CoefficientOptions`.
         **kwargs: Those of MMSegmentation's ResNet, except ``conv_cfg``, ``dcn`` and

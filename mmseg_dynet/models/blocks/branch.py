@@ -1,7 +1,7 @@
 """Chains of convolutions, static or dynamic, from one description.
 
 The blocks of a Dy- network and of its Fix- control differ only in their convolutions.
-Both are built here, by :func:`build_branch`, so that no block has to ask which it is.
+Both are built here, by :func:`build_branch`, so blocks need no case distinction.
 """
 
 from collections.abc import Sequence

@@ -101,7 +101,7 @@ def choose(
 class _Marks(TorchFunctionMode):
     """Mark each tensor with the convolutions that it was computed from.
 
-    ``source`` is the convolution that it is the output of.
+    ``source`` is the convolution that produced it.
     """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -216,7 +216,7 @@ def find_blocks(
 
 
 def _home(model: nn.Module, first: str, second: str) -> str | None:
-    """The smallest module, containers aside, that holds two convolutions."""
+    """The smallest module that holds two convolutions, ignoring containers."""
     path = []
     for part, other in zip(first.split("."), second.split("."), strict=False):
         if part != other:
