@@ -176,6 +176,19 @@ def test_a_resumed_training_says_which_settings_it_keeps(train):
     assert "T_max is None (config: 9)" in log()
 
 
+def test_training_resumes_from_the_checkpoint_that_is_named(train):
+    options = ("default_hooks.checkpoint.max_keep_ckpts=9", "train_cfg.max_iters=2")
+    train(*options)
+    train(*options, "load_from=run/iter_1.pth", resume=True)
+    assert "resumed epoch: 0, iter: 1" in log()
+    newest = Path("run/iter_2.pth")
+    newest.write_bytes(newest.read_bytes()[:-1])
+    train(*options, resume=True)
+    assert "resumed epoch: 0, iter: 1" in log()
+    train(*options)
+    assert "resumed" not in log()
+
+
 # Data
 
 

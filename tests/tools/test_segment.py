@@ -92,10 +92,25 @@ def test_an_image_is_blended(segment, pictures, tmp_path):
     assert np.abs(blended - (0.25 * colors + 0.75 * image)).max() <= 0.5
 
 
-@pytest.mark.parametrize("ending", (".avi", ".mp4"))
-def test_a_video_keeps_its_frames(ending, segment, pictures, tmp_path):
-    out = tmp_path / f"out/painted{ending}"
-    assert "3 frames, " in segment("video.avi", out, "--keep-kernels", 2)
+def test_frames_between_key_frames_keep_their_kernels(
+    run_tool, write_config, save_weights, vary, pictures
+):
+    config = write_config("dy-")
+    weights = save_weights(config, vary)
+    painted = []
+    for options in ((), ("--keep-kernels", 2)):
+        arguments = (config, weights, "video.avi", "out.avi", "--opacity", 1, *options)
+        run_tool("segment.py", *arguments)
+        video = cv2.VideoCapture("out.avi")
+        painted.append([video.read()[1] for _ in range(3)])
+    same = [np.array_equal(*frames) for frames in zip(*painted, strict=True)]
+    assert same == [True, False, True]
+
+
+def test_a_phones_video_keeps_its_frames(segment, pictures, tmp_path):
+    out = tmp_path / "out/painted.mp4"
+    Path("video.avi").rename("video.mov")  # decoders look inside
+    assert "3 frames, " in segment("video.mov", out)
     video = cv2.VideoCapture(str(out))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 3
     assert video.get(cv2.CAP_PROP_FPS) == 5

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import mmseg
+import numpy as np
 import pytest
 import torch
 from mmengine.runner import save_checkpoint
@@ -54,6 +55,21 @@ def test_configs_run_under_the_hosts_own_tools(run_tool, write_config):
     validated = last_metrics("run")
     run_tool(host_tools / "test.py", config, "run/iter_2.pth", "--work-dir", "test")
     assert last_metrics("test")["mIoU"] == validated["mIoU"]
+
+
+def test_an_augmented_test_predicts_what_that_of_the_hosts_tool_does(
+    run_tool, write_config, save_weights
+):
+    config = write_config("dy-")
+    weights = save_weights(config)
+    host_tools = Path(mmseg.__file__).parent / ".mim/tools"
+    run_tool("test.py", config, weights, "--tta", "--out", "ours")
+    run_tool(host_tools / "test.py", config, weights, "--tta", "--out", "theirs")
+    names = sorted(path.name for path in Path("ours").glob("*.png"))
+    assert len(names) == 4
+    for name in names:
+        ours, theirs = (cv2.imread(f"{folder}/{name}") for folder in ("ours", "theirs"))
+        assert np.array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("options", [(), ("--tta",)])
