@@ -108,16 +108,13 @@ def check(model: nn.Module, path: Path, *shapes: tuple[int, ...]) -> None:
         )
 
 
-def test_image(model: nn.Module, image: Tensor) -> Tensor:
+def host_logits(model: nn.Module, image: Tensor) -> Tensor:
     """The host's own way from an image (C, H, W) to logits (N, H, W)."""
     size = tuple(image.shape[1:])
     sample = SegDataSample(metainfo=dict(ori_shape=size, img_shape=size))
     image = image.flip(0) if len(image) == 3 else image  # the host reads BGR
     (result,) = model.test_step(dict(inputs=[image], data_samples=[sample]))
     return result.seg_logits.data
-
-
-test_image.__test__ = False
 
 
 @pytest.mark.parametrize(
@@ -140,7 +137,7 @@ def test_an_image_segmentor_predicts_what_the_host_predicts(head, preprocessor):
     images = random_images(1, 3, 50, 71)
     logits = run_segmentor(model, images)
     with torch.no_grad():
-        expected = test_image(model, images[0])
+        expected = host_logits(model, images[0])
     if head is BINARY_HEAD:
         logits = logits.sigmoid()
     torch.testing.assert_close(logits[0], expected, rtol=0, atol=1e-7)
@@ -162,7 +159,7 @@ def test_images_of_other_channels_stay_in_their_order(channels, tmp_path):
     model = build(DYNAMIC | dict(in_channels=channels), bgr_to_rgb=True)
     images = random_images(1, channels, *SMALL)
     with torch.no_grad():
-        expected = test_image(model, images[0])
+        expected = host_logits(model, images[0])
     torch.testing.assert_close(run_segmentor(model, images)[0], expected)
     export(model, images.shape[1:], tmp_path / "model.pt2")
     check(model, tmp_path / "model.pt2", images.shape)

@@ -207,15 +207,6 @@ def test_rows_of_a_batch_are_independent(build):
             torch.testing.assert_close([out[i : i + 1] for out in together], alone)
 
 
-def test_every_parameter_gets_a_gradient_and_no_coefficient_is_left(build):
-    model = dynamize(build())
-    sum(
-        out.square().mean() for out in outputs(model, images(dtype=torch.float))
-    ).backward()
-    assert [n for n, p in model.named_parameters() if p.grad is None] == []
-    assert not waiting(model)
-
-
 @pytest.mark.parametrize("use_reentrant", (False, True))
 def test_a_checkpoint_predicts_anew(build, use_reentrant):
     model = dynamize(build()).double()

@@ -78,8 +78,8 @@ def test_channels_last_is_kept(name, batch, kernel):
     x, kernels, bias = make_case(batch, (kernel, kernel))
     with force_implementation(name):
         out = conv2d_per_image(x.to(memory_format=torch.channels_last), kernels, bias)
-    if name != "grouped" or batch == 1:  # whose output has the batch in the channels
-        assert out.is_contiguous(memory_format=torch.channels_last)
+    is_kept = name != "grouped" or batch == 1  # it has the batch in the channels
+    assert out.is_contiguous(memory_format=torch.channels_last) == is_kept
 
 
 @ways
