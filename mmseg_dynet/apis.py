@@ -34,8 +34,10 @@ def load_config(path: str | Path, cfg_options: dict | None = None) -> Config:
     if cfg.get("model") and cfg.get("data_preprocessor"):
         cfg.model.setdefault("data_preprocessor", cfg.data_preprocessor)
     for name, loader in cfg.items():
-        if name.endswith("_dataloader") and isinstance(loader, dict):
-            for option in OF_WORKERS if not loader.get("num_workers") else ():
+        if not name.endswith("_dataloader") or not isinstance(loader, dict):
+            continue
+        if not loader.get("num_workers"):
+            for option in OF_WORKERS:
                 if value := loader.pop(option, None):
                     message = f"{name}.num_workers is 0: {option}={value} has no effect"
                     print(message, file=sys.stderr)

@@ -44,13 +44,13 @@ def check_settings(runner: Runner, checkpoint: dict) -> None:
     if isinstance(runner.param_schedulers, list) and schedules is not None:
         now = [schedule.state_dict() for schedule in runner.param_schedulers]
         pairs += zip_longest(now, schedules, fillvalue={})
-    kept = {
-        f"{key.removeprefix('initial_')} is {old.get(key)} (config: {new.get(key)})": 0
+    kept = dict.fromkeys(
+        f"{key.removeprefix('initial_')} is {old.get(key)} (config: {new.get(key)})"
         for new, old in pairs
         for key in sorted(new.keys() | old.keys())
         if key not in PROGRESS and key[0] != "_" and f"initial_{key}" not in new
         if (new.get(key) or None) != (old.get(key) or None)
-    }
+    )
     if kept:
         settings = "; ".join([*kept][:9])
         runner.logger.warning(f"Resuming keeps the checkpoint's: {settings}. {REMEDY}")

@@ -108,8 +108,9 @@ class _Marks(TorchFunctionMode):
         out = func(*args, **(kwargs or {}))
         inputs = _tensors((args, kwargs))
         marks = set().union(*(getattr(t, "convolutions", ()) for t in inputs))
-        for tensor in _tensors(args[0] if out is None else out) if marks else ():
-            tensor.convolutions = marks
+        if marks:
+            for tensor in _tensors(args[0] if out is None else out):
+                tensor.convolutions = marks
         if func in AFTER_CLASSIFIER:
             out.source = getattr(inputs[0], "source", None)
         elif inputs and out is inputs[0] and _is_in_place(func, kwargs):
