@@ -186,7 +186,7 @@ def to_static(model: nn.Module, coefficients: Mapping[str, Tensor]) -> nn.Module
     Args:
         model: What :func:`dynamize` has made. It is left as it is.
         coefficients: (O, K) of each dynamic layer, by its name, such as the
-            :meth:`~mmseg_dynet.analysis.CoefficientRecorder.means` over a data set.
+            ``CoefficientRecorder.means()`` over a data set.
 
     Raises:
         ValueError: A layer is missing in ``coefficients``, or gets its coefficients
