@@ -115,7 +115,7 @@ def wanted_shapes(module: nn.Module, given: Shapes) -> Shapes:
 
 def _left_over(wanted: Shapes, given: Shapes) -> Iterator[str]:
     """Weights of blocks after a module's last one, and of another kind of predictor."""
-    for name in given.keys() - wanted.keys():
+    for name in sorted(given.keys() - wanted.keys()):
         owner, inside, _ = name.rpartition("predictor.")
         block = re.fullmatch(r"(.*\.)(\d+)(\..*)", name)
         before = block and f"{block[1]}{int(block[2]) - 1}{block[3]}"
