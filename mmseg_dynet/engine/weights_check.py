@@ -119,8 +119,9 @@ def _left_over(wanted: Shapes, given: Shapes) -> Iterator[str]:
         owner, inside, _ = name.rpartition("predictor.")
         block = re.fullmatch(r"(.*\.)(\d+)(\..*)", name)
         before = block and f"{block[1]}{int(block[2]) - 1}{block[3]}"
-        is_block = wanted.get(before) == given[name] and name[:10] != "auxiliary_"
-        if is_block or (inside and f"{owner}predictor.logits.weight" in wanted):
+        is_block = wanted.get(before) == given[name]
+        is_predictors = inside and f"{owner}predictor.logits.weight" in wanted
+        if (is_block or is_predictors) and not name.startswith("auxiliary_head."):
             yield name
 
 
