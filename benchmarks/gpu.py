@@ -17,7 +17,6 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from mmseg_dynet.analysis.latency import (
-    Latency,
     inference_call,
     synchronize,
     time_alternating,
@@ -121,10 +120,8 @@ def measure(row: tuple, device: str, repeats: int) -> dict:
         timings = time_alternating(calls, repeats)
     except RuntimeError as error:  # out of memory: all sides are held now
         return record | {"error": str(error)[:300]}
-    for side, seconds in timings.items():
-        latency = Latency.of(seconds)
-        record[f"{side}_ms"] = latency.median
-        record[f"{side}_quartiles_ms"] = [latency.first, latency.third]
+    for side, latency in timings.items():
+        record |= latency.as_dict(side)
     if "static" in calls and "dynamic" in calls:
         record["ratio"] = record["static_ms"] / record["dynamic_ms"]
     return record

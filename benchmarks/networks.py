@@ -11,7 +11,6 @@ import json
 import logging
 from argparse import ArgumentParser
 from pathlib import Path
-from statistics import median
 
 import mmseg
 import torch
@@ -109,10 +108,9 @@ def measure(repeats: int) -> list[dict]:
             )
         )
         calls[name] = inference_call(optimize_for_inference(model), image)
-    for row, seconds in zip(
-        rows, time_alternating(calls, repeats, warmup=1).values(), strict=True
-    ):
-        row["ms"] = 1e3 * median(seconds)
+    times = time_alternating(calls, repeats, warmup=1)
+    for row in rows:
+        row["ms"] = times[row["name"]].median
     return rows
 
 

@@ -58,7 +58,7 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
     Raises:
         ValueError: The weights are not those of this model.
     """
-    init_default_scope(cfg.get("default_scope", "mmseg"))
+    init_default_scope(cfg.get("default_scope") or "mmseg")
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
     if checkpoint is not None:
         weights = weights_of(read_checkpoint(checkpoint))
@@ -87,12 +87,13 @@ def classes_and_palette(cfg: Config) -> tuple[list[str], list]:
     Its data set is not built if it declares them: some look for their files at once.
     """
     _, data = next(inner_datasets(cfg.test_dataloader.dataset))
-    with DATASETS.switch_scope_and_registry(cfg.get("default_scope", "mmseg")) as own:
+    with DATASETS.switch_scope_and_registry(cfg.get("default_scope") or "mmseg") as own:
         kind = own.get(data["type"]) if isinstance(data["type"], str) else data["type"]
-    declared = type(kind.__name__, (BaseSegDataset,), dict(METAINFO=kind.METAINFO))
-    metainfo = declared(metainfo=data.get("metainfo"), lazy_init=True).metainfo
-    if "classes" not in metainfo:  # another constructor may know them
-        metainfo = DATASETS.build(dict(data, lazy_init=True)).metainfo
+        # BaseSegDataset picks the colours of a subset of classes, too.
+        declared = type(kind.__name__, (BaseSegDataset,), dict(METAINFO=kind.METAINFO))
+        metainfo = declared(metainfo=data.get("metainfo"), lazy_init=True).metainfo
+        if "classes" not in metainfo:  # another constructor may know them
+            metainfo = own.build(dict(data, lazy_init=True)).metainfo
     return list(metainfo["classes"]), list(metainfo["palette"])
 
 

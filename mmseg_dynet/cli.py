@@ -104,7 +104,7 @@ def check_data(cfg: Config, *splits: str) -> None:
     Raises:
         FileNotFoundError: A data set cannot find its files, or is empty.
     """
-    init_default_scope(cfg.get("default_scope", "mmseg"))
+    init_default_scope(cfg.get("default_scope") or "mmseg")
     for split in splits:
         loader = cfg.get(f"{split}_dataloader")
         if not isinstance(loader, dict):

@@ -122,7 +122,10 @@ def main():
         cfg = load_config(args.config, args.cfg_options)
         model = build_model(cfg, args.checkpoint).to(get_device())
         _, data = next(inner_datasets(cfg.test_dataloader.dataset))
-        cfg.test_pipeline = data.pipeline
+        # inference_model drops "LoadAnnotations", but only by this name.
+        cfg.test_pipeline = [
+            step for step in data.pipeline if "LoadAnnotations" not in str(step["type"])
+        ]
         model.cfg = cfg  # inference_model takes its test_pipeline
         _, palette = classes_and_palette(cfg)
         palette = np.array([*palette, (0, 0, 0)])[:, ::-1]  # BGR

@@ -36,6 +36,7 @@ def main():
     if args.resume or cfg.get("resume"):
         resume(cfg, args.cfg_options)
     wrapper = cfg.optim_wrapper.get("type")
+    wrapper = getattr(wrapper, "__name__", wrapper)  # a class in a lazy config
     if args.amp and wrapper != "BFloat16OptimWrapper":
         if wrapper not in (None, "OptimWrapper", "AmpOptimWrapper"):
             raise ValueError(f"--amp would replace optim_wrapper.type={wrapper}")

@@ -146,6 +146,8 @@ class _Statistics:
     def add(self, coeff: Tensor) -> None:
         """Add coefficients (B, O, K)."""
         coeff = coeff.detach().cpu().double()
+        if not len(coeff):
+            return
         if self.num_images == 0:
             self._first = coeff[0].clone()
         self.num_images += len(coeff)

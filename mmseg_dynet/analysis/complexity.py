@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d, force_implementation
-from mmseg_dynet.ops.copying import copy_of
+from mmseg_dynet.ops.modules import copy_of
 
 # Children of a segmentor or classifier that are not its head.
 BODY = ("backbone", "neck")

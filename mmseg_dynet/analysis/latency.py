@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median, quantiles
 from time import perf_counter
 
 import torch
@@ -20,12 +19,20 @@ class Latency:
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> "Latency":
-        """Summarise at least two measurements."""
-        first, _, third = quantiles(seconds, method="inclusive")
-        return cls(1e3 * median(seconds), 1e3 * first, 1e3 * third)
+        """Summarise measurements."""
+        points = torch.tensor([0.5, 0.25, 0.75], dtype=torch.double)
+        values = torch.tensor(seconds, dtype=torch.double).quantile(points)
+        return cls(*(1e3 * values).tolist())
 
     def __str__(self) -> str:
         return f"{self.median:.1f} ± {(self.third - self.first) / 2:.1f}"
+
+    def as_dict(self, name: str) -> dict[str, float | list[float]]:
+        """The values as those of a named call, for a JSON file."""
+        return {
+            f"{name}_ms": self.median,
+            f"{name}_quartiles_ms": [self.first, self.third],
+        }
 
 
 def synchronize() -> None:
@@ -37,13 +44,13 @@ def synchronize() -> None:
 
 def time_alternating(
     calls: Mapping[str, Callable[[], object]], repeats: int = 10, warmup: int = 2
-) -> dict[str, list[float]]:
+) -> dict[str, Latency]:
     """Time several calls in turns, A B A B ..., so that a drift affects all alike.
 
     ``warmup`` rounds, in which caches fill and kernels are chosen, are not timed.
 
     Returns:
-        The seconds of each timed call by name, including the GPU work it starts.
+        The time of each call by name, including the GPU work that it starts.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     synchronize()
@@ -54,7 +61,7 @@ def time_alternating(
             synchronize()
             if round_ >= warmup:
                 seconds[name].append(perf_counter() - start)
-    return seconds
+    return {name: Latency.of(values) for name, values in seconds.items()}
 
 
 def inference_call(

@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
-from types import MethodType
 from typing import Any
 
 import torch
@@ -36,11 +35,10 @@ from torch.fx.node import map_arg
 from torch.nn.modules.utils import _pair
 
 from mmseg_dynet.models.blocks.inverted_residual import SamePadding
-from mmseg_dynet.ops import DyConv2d
-from mmseg_dynet.ops.copying import copy_of
+from mmseg_dynet.ops import DyConv2d, fuse_kernels
+from mmseg_dynet.ops.modules import copy_of, replace_modules
 
 from .fold_bn import fold_bn
-from .optimize import replace_modules
 from .runtimes import onnxruntime_call, openvino_call
 
 try:
@@ -85,11 +83,11 @@ def export(
     if path.suffix not in EXTENSIONS:
         raise ValueError(f"{path} must have an extension of {', '.join(EXTENSIONS)}")
     if path.suffix == ".xml":
-        import openvino  # of the "openvino" extra; missing before the work, not after
+        import openvino  # first: without its extra, fail before the work
 
     texts = {name: json.dumps(value) for name, value in (metadata or {}).items()}
-    fuse = _fuse_by_chain if path.suffix == ".xml" else None
-    program = _trace(model, shape, dynamic_shape, fuse)
+    fusion = _fuse_by_chain if path.suffix == ".xml" else fuse_kernels
+    program = _trace(model, shape, dynamic_shape, fusion)
     if path.suffix == ".pt2":
         _spell_out_sums(program.graph_module)
         torch.export.save(program, path, extra_files=texts)
@@ -120,7 +118,7 @@ def run_segmentor(model: nn.Module, images: Tensor) -> Tensor:
 
     The model is a segmentor of MMSegmentation on the CPU. It is left as it is.
     """
-    with _resizing_without_advice():
+    with _without_resize_warning():
         return ImageSegmentor(copy_of(model).eval())(images)
 
 
@@ -230,7 +228,7 @@ def _same_padded(conv: Conv2dAdaptivePadding) -> nn.Module:
 
 
 @contextmanager
-def _resizing_without_advice() -> Iterator[None]:
+def _without_resize_warning() -> Iterator[None]:
     """Keep the host's ``resize`` from comparing sizes, which would fix them."""
     before = resize.__defaults__  # the last is that of ``warning``
     resize.__defaults__ = (*before[:-1], False)
@@ -240,31 +238,30 @@ def _resizing_without_advice() -> Iterator[None]:
         resize.__defaults__ = before
 
 
-def _fuse_by_chain(conv: DyConv2d, coeff: Tensor) -> Tensor:
-    """Fuse kernels as K multiply-adds; see :meth:`DyConv2d.fuse`.
+def _fuse_by_chain(weight: Tensor, coeff: Tensor) -> Tensor:
+    """Fuse kernels as K multiply-adds; see :func:`mmseg_dynet.ops.fuse_kernels`.
 
     OpenVINO compiles them to loops that read the bank as fast as the memory is. There,
     a matrix product is slower.
     """
-    kernels = conv.weight.flatten(2).unbind(1)  # K times (O, C/G * kH * kW)
+    kernels = weight.flatten(2).unbind(1)  # K times (O, C/G * kH * kW)
     terms = [c * k for c, k in zip(coeff.split(1, 2), kernels, strict=True)]
-    return sum(terms[1:], terms[0]).unflatten(2, conv.weight.shape[2:])
+    return sum(terms[1:], terms[0]).unflatten(2, weight.shape[2:])
 
 
-@_resizing_without_advice()
+@_without_resize_warning()
 def _trace(
     model: nn.Module,
     shape: tuple[int, int, int],
     dynamic_shape: bool,
-    fuse: Callable[[DyConv2d, Tensor], Tensor] | None = None,
+    fusion: Callable[[Tensor, Tensor], Tensor] = fuse_kernels,
 ) -> ExportedProgram:
     network = fold_bn(model).cpu().requires_grad_(False)
     replace_modules(network, nn.AdaptiveAvgPool2d, MatmulPool)
     replace_modules(network, Conv2dAdaptivePadding, _same_padded)
     dynamic_layers = [m for m in network.modules() if isinstance(m, DyConv2d)]
-    if fuse is not None:
-        for layer in dynamic_layers:
-            layer.fuse = MethodType(fuse, layer)
+    for layer in dynamic_layers:
+        layer.fusion = fusion
     dtype = torch.float32
     if hasattr(network, "encode_decode"):
         network.auxiliary_head = None

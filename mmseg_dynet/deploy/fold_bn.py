@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmseg_dynet.models.dynamize.share import DynamizedConv2d
 from mmseg_dynet.ops import DyConv2d
-from mmseg_dynet.ops.copying import copy_of
+from mmseg_dynet.ops.modules import copy_of
 
 # Exact types. A subclass may change its weight in forward, as those that standardise
 # it do (ConvWS2d), and a parametrization makes a subclass.
@@ -34,8 +34,9 @@ def fold_bn(model: nn.Module) -> nn.Module:
     A batch norm is folded if the child before it, in the order of registration, is a
     plain convolution or a :class:`DyConv2d` with as many output channels. The blocks of
     MMSegmentation and of this package are built like that. In a network that registers
-    its layers in another order than it runs them, or uses a convolution's output beside
-    its norm, folding changes the function, so compare outputs. (The ``order`` of
+    its layers in another order than it runs them, calls a function between convolution
+    and norm, or uses the convolution's output elsewhere too, folding changes the
+    outputs, so compare them. (The ``order`` of
     mmcv's ConvModule is known.)
 
     Left alone are convolutions of other types, with a parametrization or hooks, shared,
@@ -51,12 +52,15 @@ def fold_bn(model: nn.Module) -> nn.Module:
         for item in (*module._modules.values(), *module._parameters.values())
     )
     for parent in list(model.modules()):
-        if isinstance(parent, ConvModule):  # it registers the norm next in any case
+        if isinstance(parent, ConvModule):
+            # Registers its norm after its convolution in whatever order they run.
             parent.efficient_conv_bn_eval_forward = None  # would ask for the norm
             order = parent.order
             if order.index("norm") != order.index("conv") + 1:
                 continue
-        children = [*parent.named_children(), ("", None)]
+        # Not named_children(), which gives a shared activation in one place only.
+        children = [(n, m) for n, m in parent._modules.items() if m is not None]
+        children.append(("", None))
         following = zip(children, children[1:], children[2:], strict=False)
         for (_, conv), (name, norm), (_, after) in following:
             if (
@@ -67,7 +71,7 @@ def fold_bn(model: nn.Module) -> nn.Module:
             ):
                 _fold(conv, norm)
                 setattr(parent, name, nn.Identity())
-    model.eval()  # what is new as well; the host's networks return None
+    model.eval()  # new modules as well; not chained: some hosts' eval() returns None
     return model
 
 
@@ -94,7 +98,9 @@ def _fold(conv: nn.Conv2d | DyConv2d, norm: _BatchNorm) -> None:
     scale = (norm.running_var.double() + norm.eps).rsqrt()
     shift = -norm.running_mean.double() * scale
     if norm.affine:
-        scale, shift = scale * norm.weight, shift * norm.weight + norm.bias
+        scale, shift = scale * norm.weight, shift * norm.weight
+    if norm.bias is not None:
+        shift = shift + norm.bias
     if conv.bias is not None:
         shift = shift + conv.bias * scale
     weight = conv.weight

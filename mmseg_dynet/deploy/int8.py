@@ -30,7 +30,7 @@ class Int8DyConv2d(DyConv2d):
         bank = conv.weight.detach()
         check_packable(bank)
         nn.Module.__init__(self)  # that of DyConv2d would make a bank
-        plain = {k: v for k, v in vars(conv).items() if k[0] != "_" and k != "fuse"}
+        plain = {k: v for k, v in vars(conv).items() if k[0] != "_"}
         vars(self).update(plain)  # geometry, options and mode
         self.bias, self.predictor = conv.bias, conv.predictor
         # As in fuse_kernels: fused kernels have the bank's memory format.
@@ -98,7 +98,8 @@ class Int8Linear(nn.Module):
                 f"x must be (B, {len(self.rows)}) of float32, got {tuple(x.shape)} of "
                 f"{x.dtype}"
             )
-        return weighted_sums(self.columns, self.rows, self.bags, x) + self.bias
+        out = weighted_sums(self.columns, self.rows, self.bags, x)
+        return out if self.bias is None else out + self.bias
 
 
 def weighted_sums(

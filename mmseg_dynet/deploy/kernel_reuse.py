@@ -49,16 +49,16 @@ class KernelReuse(AbstractContextManager):
         if isinstance(model, DataParallel | DistributedDataParallel):
             model = model.module  # whose test_step theirs calls
         self._replaced = [
-            (module, name, vars(module).get(name))
+            (module, name)
             for module in model.modules()
             for kind, name in ((CoefficientPredictor, "forward"), (DyConv2d, "fuse"))
             if isinstance(module, kind)
         ]
-        if any(isinstance(method, _Kept) for *_, method in self._replaced):
+        if any(isinstance(getattr(*method), _Kept) for method in self._replaced):
             raise ValueError("remove() the KernelReuse that this model is under")
         self.every = every
         self.restart()
-        for module, name, _ in self._replaced:
+        for module, name in self._replaced:
             setattr(module, name, _Kept(getattr(module, name), self))
         self._hooks = [
             model.register_forward_pre_hook(self._check),
@@ -73,10 +73,7 @@ class KernelReuse(AbstractContextManager):
     def remove(self) -> None:
         """Restore the methods of the dynamic layers. Further calls do nothing."""
         while self._replaced:
-            module, name, method = self._replaced.pop()
-            delattr(module, name)
-            if method is not None:  # of the module itself, as optimize_for_inference's
-                setattr(module, name, method)
+            delattr(*self._replaced.pop())
         for hook in self._hooks:
             hook.remove()
 

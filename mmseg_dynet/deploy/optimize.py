@@ -1,12 +1,10 @@
 """One call from a trained network to one that is fast on a CPU."""
 
-from collections.abc import Callable
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
+from mmseg_dynet.ops.modules import replace_modules
 from mmseg_dynet.ops.predictor import Affine
 
 from .fold_bn import fold_bn
@@ -19,10 +17,11 @@ _BMM_LOOPS_BELOW = 400
 def optimize_for_inference(model: nn.Module, int8: bool = False) -> nn.Module:
     """Return a copy of a network with the same outputs, faster on single images.
 
-    Batch norms are folded, convolutions and banks stored in channels_last (give the
-    network inputs of that format), and the matrices of predictors by columns, which a
-    product with a single vector reads in order. Small banks are fused as a sum of
-    products. A static network is treated alike, so the two compare.
+    Batch norms are folded (:func:`fold_bn` says for which networks this keeps outputs),
+    convolutions and banks stored in channels_last (give the network inputs of that
+    format), and the matrices of predictors by columns, which a product with a single
+    vector reads in order. Small banks are fused as a sum of products. A static network
+    is treated alike, so the two compare.
 
     Args:
         model: Any network. It is left as it is.
@@ -44,23 +43,13 @@ def optimize_for_inference(model: nn.Module, int8: bool = False) -> nn.Module:
             if isinstance(layer, DyConv2d):
                 products = layer.weight[0].numel()  # of one image and output channel
                 if products < _BMM_LOOPS_BELOW:
-                    layer.fuse = partial(_fuse_by_sum, layer)  # can be saved
-    model.eval()  # what is new as well
+                    layer.fusion = _fuse_by_sum
+    model.eval()  # new modules as well
     return model
 
 
-def _fuse_by_sum(conv: DyConv2d, coeff: Tensor) -> Tensor:
-    """Fuse a bank in channels_last as a sum of products; see :meth:`DyConv2d.fuse`."""
-    bank = conv.weight.permute(0, 1, 3, 4, 2)
+def _fuse_by_sum(weight: Tensor, coeff: Tensor) -> Tensor:
+    """Fuse a bank in channels_last as a sum of products; see :func:`fuse_kernels`."""
+    bank = weight.permute(0, 1, 3, 4, 2)
     kernels = (coeff[..., None] * bank.flatten(2)).sum(2)
     return kernels.unflatten(2, bank.shape[2:]).permute(0, 1, 4, 2, 3)
-
-
-def replace_modules(
-    model: nn.Module, kind: type[nn.Module], make: Callable[[nn.Module], nn.Module]
-) -> None:
-    """Replace every module of a type inside ``model`` by ``make(module)``."""
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, kind):
-                setattr(parent, name, make(child))

@@ -103,6 +103,7 @@ def _safe_globals() -> list:
         *METHODS,
         (_method, "builtins.getattr"),
         ConfigDict,
+        bytes,  # of an empty array
         np.ndarray,
         np.dtype,
         *{type(np.dtype(code)) for code in plain},

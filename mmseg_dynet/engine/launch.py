@@ -5,6 +5,7 @@ import os
 import torch.distributed
 from mmengine.config import Config
 from mmengine.device import get_device
+from torch.nn import SyncBatchNorm
 
 GPUS = ("cuda", "npu", "mlu", "musa")  # where MMEngine distributes, and has AMP
 TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
@@ -55,7 +56,7 @@ def _launch_on_cpus(cfg: Config) -> None:
 
 def _replace_sync_bn(node: object) -> None:
     if isinstance(node, dict):
-        if node.get("type") == "SyncBN":
+        if node.get("type") in ("SyncBN", SyncBatchNorm):
             node["type"] = "BN"
         node = list(node.values())
     if isinstance(node, list | tuple):

@@ -53,6 +53,8 @@ class DyConv2d(nn.Module):
     # What mmcv's ConvModule reads from a convolution.
     transposed = False
     output_padding = (0, 0)
+    # What fuses the bank: fuse_kernels, or what is faster where the layer is deployed.
+    fusion = staticmethod(fuse_kernels)
 
     def __init__(
         self,
@@ -132,7 +134,8 @@ class DyConv2d(nn.Module):
         ``CoefficientPredictor.predict_start``. :mod:`mmseg_dynet.models.from_static`
         explains why its kernels differ, and by how much.
         """
-        kernel, num_kernels = kernel.float().unsqueeze(1), self.num_kernels
+        kernel = kernel.to(torch.promote_types(kernel.dtype, torch.float32))
+        kernel, num_kernels = kernel.unsqueeze(1), self.num_kernels
         if self.options.static_kernel:
             return F.pad(kernel, (*[0] * 7, num_kernels - 1))
         z = torch.randn_like(kernel.expand(-1, num_kernels, -1, -1, -1))
@@ -163,7 +166,7 @@ class DyConv2d(nn.Module):
 
     def fuse(self, coeff: Tensor) -> Tensor:
         """Fuse the bank with coefficients (B, O, K) to (B, O, C/G, kH, kW)."""
-        return fuse_kernels(self.weight, coeff)
+        return self.fusion(self.weight, coeff)
 
     def fuse_feature_maps(self, x: Tensor, coeff: Tensor) -> Tensor:
         """Convolve x (B, C, H, W) with each kernel of the bank, and sum the results."""

@@ -189,9 +189,10 @@ def _grouped(x: Tensor, kernels: Tensor, bias: Tensor | None, *geometry) -> Tens
     batch, channels, height, width = x.shape
     if batch < 2:  # reshaped, x would lose the strides that mark it as channels_last
         # Not kernels[0]: a graph traced with one image would silently convolve every
-        # image of a larger batch with the kernel of the first. This way it fails, on
-        # too many output channels.
-        kernel = kernels.flatten(0, 1) if batch else kernels.sum(0)
+        # image of a larger batch with the kernel of the first. This way it fails.
+        # Not flattened: with one output channel that changes the strides, and the
+        # backward pass of a channels_last convolution fails.
+        kernel = kernels.squeeze(0) if batch else kernels.sum(0)
         return F.conv2d(x, kernel, bias, *geometry)
     *geometry, groups = geometry
     # (B, C, H, W) -> (1, B*C, H, W): image b owns the channels b*C .. (b+1)*C

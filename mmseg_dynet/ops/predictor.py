@@ -88,9 +88,9 @@ class CoefficientOptions:
 
 
 class Affine(nn.Module):
-    """A linear layer that hosts do not initialise, as they do with each nn.Linear.
+    """A linear layer, but not an nn.Linear, which networks of the host initialise.
 
-    They could make coefficients start dead (ICNet), or undo ``predict_start``.
+    They would undo ``predict_start``, or leave all coefficients dead (ICNet).
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:
@@ -178,7 +178,8 @@ class CoefficientPredictor(nn.Module):
         self._offset_logits()
 
     def _offset_logits(self) -> None:
-        if self.options.normaliser == "l1":  # equal coefficients, not random signs
+        if self.options.normaliser == "l1":
+            # Otherwise coefficients would start with random signs.
             nn.init.ones_(self.logits.bias[: self.widths[0]])
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -223,9 +224,11 @@ class CoefficientPredictor(nn.Module):
     @torch.no_grad()
     def _follow(self, pooled: Tensor) -> None:
         """Mix the moments of pooled inputs (B, C) into the running ones."""
+        if not len(pooled):
+            return
         weight = self.options.momentum
         deviation = pooled.to(self.running_mean) - self.running_mean
         step = weight * deviation.mean(0)
-        # About the old mean, then about the new one: exact, also for a single image.
+        # The variance about the old mean, less step**2, is that about the new mean.
         self.running_var.lerp_(deviation.square().mean(0), weight).sub_(step.square())
         self.running_mean.add_(step)

@@ -6,7 +6,6 @@ arms take turns, with folded norms and in channels_last.
 
 from argparse import ArgumentParser
 from functools import partial
-from statistics import median
 
 import torch
 from study.arms import ARMS, RESULTS
@@ -47,8 +46,8 @@ def main():
             arms[name]["params"] = count.parameters / 1e6
             arms[name][f"{prefix}gmacs"] = count.macs / 1e9
             calls[name, prefix] = partial(run, fast, torch.rand(shape))
-    for (name, prefix), seconds in time_alternating(calls, args.repeats).items():
-        arms[name][f"{prefix}ms"] = 1e3 * median(seconds)
+    for (name, prefix), latency in time_alternating(calls, args.repeats).items():
+        arms[name][f"{prefix}ms"] = latency.median
     report = {"arms": arms, "image_size": IMAGE_SIZE} | provenance()
     write_json(RESULTS / "cost.json", report)
 

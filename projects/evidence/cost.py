@@ -4,7 +4,6 @@ Start it in the root of the repository, on a machine that does nothing else.
 """
 
 from itertools import product
-from statistics import median
 
 import torch
 from train import ARMS, FOLDER, config_path, describe_commit
@@ -33,10 +32,10 @@ def main() -> None:
                 model = build_model(load_config(path))
                 counts[arm] = count_complexity(model, image.shape)
                 calls[arm] = inference_call(optimize_for_inference(model), image)
-        for arm, seconds in time_alternating(calls, repeats=15).items():
+        for arm, latency in time_alternating(calls, repeats=15).items():
             cost = {"network": network, "dataset": dataset, "arm": arm}
             cost |= {"macs": counts[arm].macs, "parameters": counts[arm].parameters}
-            costs.append(cost | {"ms": round(1000 * median(seconds), 1)})
+            costs.append(cost | {"ms": round(latency.median, 1)})
     origin = {"commit": describe_commit()} | provenance()
     write_json(FOLDER / "results/cost.json", {"costs": costs} | origin)
 

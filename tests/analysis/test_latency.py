@@ -29,14 +29,15 @@ def test_median_and_quartiles_are_in_milliseconds():
     summary = Latency.of([0.005, 0.001, 0.003, 0.002, 0.004])
     assert (summary.first, summary.median, summary.third) == (2.0, 3.0, 4.0)
     assert str(summary) == "3.0 ± 1.0"
+    assert summary.as_dict("a") == {"a_ms": 3.0, "a_quartiles_ms": [2.0, 4.0]}
 
 
 def test_calls_take_turns_and_the_warm_up_is_left_out(clock):
     order = []
     calls = {name: lambda name=name: order.append(name) for name in "ab"}
-    seconds = time_alternating(calls, repeats=3, warmup=1)
+    times = time_alternating(calls, repeats=3, warmup=1)
     assert "".join(order) == "abababab"
-    assert seconds == {"a": [1, 1, 1], "b": [1, 1, 1]}
+    assert times == dict.fromkeys("ab", Latency(1000, 1000, 1000))
 
 
 @pytest.mark.parametrize("compiled", (False, True))

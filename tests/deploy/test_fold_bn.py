@@ -177,6 +177,7 @@ def test_a_norm_that_no_convolution_feeds_stays():
         nn.Conv2d(4, 4, 1),
         nn.BatchNorm2d(4, track_running_stats=False),
     )
+    network.extend([nn.Conv2d(4, 4, 1), network[2], nn.BatchNorm2d(4)])  # one ReLU
     assert list(map(type, fold_bn(network))) == list(map(type, network))
 
 

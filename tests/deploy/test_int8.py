@@ -125,7 +125,7 @@ def test_optimized_networks_compute_the_same(build, draw_norms):
 def test_small_banks_are_fused_as_a_sum_of_products(batch):
     layer = nn.Sequential(DyConv2d(6, 5, 3, num_kernels=4))
     (fast,) = optimize_for_inference(layer)
-    assert "fuse" in vars(fast)
+    assert "fusion" in vars(fast)
     coeff = torch.rand(batch, 5, 4)
     torch.testing.assert_close(fast.fuse(coeff), layer[0].fuse(coeff))
     (packed,) = optimize_for_inference(nn.Sequential(fast), int8=True)

@@ -214,10 +214,9 @@ def test_after_a_key_frame_that_fails_comes_another(network):
 
 
 def test_weights_keep_their_names_and_modules_come_back(network):
-    network = optimize_for_inference(network)  # gives layers a fuse of their own
+    network = optimize_for_inference(network)
     modules, names = dict(network.named_modules()), list(network.state_dict())
     attributes = [set(vars(m)) for m in modules.values()]
-    fuse = network.conv1.fuse
     with pytest.raises(ZeroDivisionError), KernelReuse(network, every=2):
         assert list(network.state_dict()) == names
         assert dict(network.named_modules()) == modules
@@ -225,7 +224,6 @@ def test_weights_keep_their_names_and_modules_come_back(network):
         raise ZeroDivisionError
     assert dict(network.named_modules()) == modules
     assert [set(vars(m)) for m in modules.values()] == attributes
-    assert network.conv1.fuse is fuse
     assert not network._forward_hooks
     assert not network._forward_pre_hooks
 

@@ -61,7 +61,10 @@ def training_state() -> dict:
         optimizer=dict(state={0: dict(momentum_buffer=torch.ones(2, 3))}),
         param_schedulers=[dict(anneal_func=OneCycleParamScheduler._annealing_cos)],
         message_hub=dict(
-            log_scalars={"train/loss": HistoryBuffer([0.5, 0.25], [1, 1])},
+            log_scalars={
+                "train/loss": HistoryBuffer([0.5, 0.25], [1, 1]),
+                "val/mIoU": HistoryBuffer(),  # of empty arrays
+            },
             runtime_info=OrderedDict(
                 best_score=np.float64(0.5), mean=np.float32(0.25), count=np.int64(3)
             ),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from torch import nn
 
 from mmseg_dynet.engine import launch
 from mmseg_dynet.engine.launch import prepare_launch
@@ -114,8 +115,11 @@ MINE = dict(type="Mine", device_ids=[1], static_graph=True)
 def test_a_config_is_made_fit_for_cpus(options, wrapper, monkeypatch):
     pretend(monkeypatch, {})
     norm = dict(type="SyncBN", requires_grad=True)
-    cfg = Config(dict(launcher="pytorch", sync_bn="torch", norm=norm, **options))
+    by_class = dict(type=nn.SyncBatchNorm)
+    cfg = dict(launcher="pytorch", sync_bn="torch", norm=norm, **options)
+    cfg = Config(dict(cfg, by_class=by_class))
     prepare_launch(cfg)
     assert cfg.model_wrapper_cfg == dict(wrapper, device_ids=None)
     assert cfg.norm == dict(type="BN", requires_grad=True)
+    assert cfg.by_class == dict(type="BN")
     assert "sync_bn" not in cfg

@@ -544,8 +544,9 @@ def test_a_network_that_stays_static_is_an_error(model, options, message):
         lambda logits: {
             "out": nn.functional.interpolate(input=logits, size=8).sigmoid()
         },
+        lambda logits: torch.squeeze(torch.chunk(logits.reshape(1, 2, -1), 2, 1)[1], 1),
     ],
-    ids=["as it is", "resized", "normalised", "cut and turned", "both"],
+    ids=["as it is", "resized", "normalised", "cut and turned", "both", "functions"],
 )
 def test_the_classifier_stays_static(finish):
     class Network(nn.Module):
@@ -601,6 +602,22 @@ def test_the_report_counts_what_the_counter_counts():
     counts = [count_complexity(model, shape) for model in (static, dynamic)]
     assert dynamic.dynamization.macs == tuple(count.macs for count in counts)
     assert dynamic.dynamization.parameters == tuple(c.parameters for c in counts)
+
+
+def test_the_report_counts_windows_and_what_does_not_run():
+    class Windows(Toy):
+        def __init__(self):
+            super().__init__()
+            self.unused = nn.Conv2d(4, 4, 3)
+
+        def forward(self, x):  # (B, 3, 8, 8) as (4B, 3, 4, 4)
+            x = x.unflatten(2, (2, 4)).unflatten(4, (2, 4)).movedim((2, 4), (0, 1))
+            return super().forward(x.flatten(0, 2))
+
+    shape = (2, 3, 8, 8)
+    model = dynamize(Windows(), include=".*", input_shape=shape)
+    assert isinstance(model.unused, DyConv2d)
+    assert model.dynamization.macs[1] == count_complexity(model, shape).macs
 
 
 def test_threads_do_not_mix_their_images():
@@ -717,6 +734,16 @@ def test_to_static_wants_what_dynamize_has_made():
         to_static(model, {})
     with pytest.raises(ValueError, match=r"layer1\.0\.conv1 gets its coefficients"):
         to_static(DyResNet(18), {})
+
+
+def test_a_layer_in_two_places_becomes_static_in_both():
+    layer = DyConv2d(3, 3, 3, padding=1, num_kernels=2)
+    model, x = nn.Sequential(layer, nn.ReLU(), layer), images(1, 3, 8, 8)
+    halves = {"0": torch.full((3, 2), 0.5)}
+    static = to_static(model.double(), halves)
+    assert type(static[0]) is nn.Conv2d and static[0] is static[2]
+    layer.predictor.predict_start()
+    torch.testing.assert_close(static(x), model(x))
 
 
 if __name__ == "__main__":

@@ -97,6 +97,17 @@ def test_channels_last_reaches_the_bank_and_the_fused_kernels():
     assert conv.weight.grad.shape == conv.weight.shape
 
 
+def test_one_output_channel_trains_in_channels_last():
+    grads = []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        conv = DyConv2d(8, 1, 3, num_kernels=3).to(memory_format=memory_format)
+        x = torch.randn(1, 8, 40, 40).to(memory_format=memory_format)
+        conv(x).mean().backward()
+        grads.append(conv.weight.grad)
+    torch.testing.assert_close(*grads)
+
+
 def test_conversions_keep_the_parameter_and_its_values():
     conv = DyConv2d(4, 6, 3)
     values, bank = conv.weight.detach().clone(), conv.weight

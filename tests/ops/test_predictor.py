@@ -235,11 +235,12 @@ def step(predictor: nn.Module, x: Tensor) -> None:
 
 def test_running_statistics_are_those_of_weighted_images(centred):
     points, weights = torch.tensor([[-1.0] * 4, [1.0] * 4]).double(), [0.5, 0.5]
-    for batch in (2, 1, 5, 1):
+    for batch in (2, 1, 0, 5, 1):
         x = images(batch)
         step(centred, x)
         points = torch.cat([points, x.mean((2, 3))])
-        weights = [0.9 * weight for weight in weights] + batch * [0.1 / batch]
+        if batch:
+            weights = [0.9 * weight for weight in weights] + batch * [0.1 / batch]
     weights = torch.tensor(weights, dtype=torch.double)
     mean = weights @ points
     torch.testing.assert_close(centred.running_mean, mean)

@@ -62,10 +62,10 @@ def test_images_of_other_channels(channels, run_tool, write_config, tmp_path):
 
 def test_benchmark_of_inference(run_tool, write_config, tmp_path):
     dynamic, static = write_config("dy-"), write_config("")
-    record, plot = tmp_path / "out/record.json", tmp_path / "out/sweep.png"
+    record = tmp_path / "out/record.json"
     printed = run_tool("analysis_tools/benchmark.py", dynamic, "--vs", static,
                        "--shape", 32, 64, 64, 64, "--repeats", 2, "--int8",
-                       "--json", record, "--plot", plot)  # fmt: skip
+                       "--json", record)  # fmt: skip
     run_tool("analysis_tools/get_flops.py", dynamic, "--vs", static, "--shape", 32, 64,
              "--json", tmp_path / "flops.json")  # fmt: skip
     saved = read(tmp_path / "flops.json")["reduction_percent"]
@@ -76,8 +76,6 @@ def test_benchmark_of_inference(run_tool, write_config, tmp_path):
     assert first["mac_ratio_reached"] == first["ratio"] / first["mac_ratio"]
     assert first["machine"] in printed
     assert "dy-tiny.py" in first["command"]
-    with Image.open(plot) as picture:
-        assert picture.size[0] > 500
 
 
 def test_benchmark_of_networks_of_the_paper(run_tool, tmp_path):

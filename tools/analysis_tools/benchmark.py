@@ -14,7 +14,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from matplotlib.figure import Figure
 from mmengine.registry import init_default_scope
 from prettytable import PrettyTable
 from torch import nn
@@ -31,7 +30,7 @@ from mmseg_dynet.apis import build_model, input_channels, input_size, load_confi
 from mmseg_dynet.cli import at_least, config_parser
 from mmseg_dynet.deploy import fold_bn, optimize_for_inference
 from mmseg_dynet.deploy.runtimes import onnxruntime_call, openvino_call
-from mmseg_dynet.files import write_figure, write_json
+from mmseg_dynet.files import write_json
 from mmseg_dynet.models.paper_networks import IMAGE_SIDES, NETWORKS
 from mmseg_dynet.ops import IMPLEMENTATIONS, force_implementation
 
@@ -108,9 +107,6 @@ def parse_args():
         "--warmup", type=at_least(0), default=2, help="rounds before (default: 2)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the record")
-    parser.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw the sweep (PNG, SVG, PDF)"
-    )
     args = parser.parse_args()
     if args.shape is not None and len(args.shape) % 2:
         parser.error(f"--shape takes pairs H W, got {len(args.shape)} numbers")
@@ -129,8 +125,6 @@ def parse_args():
         parser.error("--int8 is for inference on a CPU")
     if not args.train and (args.feature_fusion or args.amp or args.memory_format):
         parser.error("--feature-fusion, --amp and --memory-format belong to --train")
-    if args.plot is not None and args.vs is None:
-        parser.error("--plot draws both sides: name the static twin with --vs")
     return args
 
 
@@ -231,10 +225,8 @@ def measure(names: dict[str, str], shape: tuple, args: Namespace) -> dict:
             x = x.to(memory_format=torch.channels_last)
             call = inference_call(model, x, args.backend == "compile")
         calls[side] = forced(call, implementation(args, side))
-    for side, seconds in time_alternating(calls, args.repeats, args.warmup).items():
-        latency = Latency.of(seconds)
-        record[f"{side}_ms"] = latency.median
-        record[f"{side}_quartiles_ms"] = [latency.first, latency.third]
+    for side, latency in time_alternating(calls, args.repeats, args.warmup).items():
+        record |= latency.as_dict(side)
     if args.train:
         with ProcessPoolExecutor(
             1, get_context("spawn"), max_tasks_per_child=1
@@ -274,28 +266,6 @@ def table(records: list[dict], sides: list[str], args: Namespace) -> PrettyTable
     return rows
 
 
-def draw(records: list[dict]) -> Figure:
-    """Plot latency against input size, and how much of the MAC ratio is reached."""
-    labels = [f"{r['shape'][2]} x {r['shape'][3]}" for r in records]
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    latency, ratio = figure.subplots(1, 2)
-    for side in ("static", "dynamic"):
-        first, third = zip(*(r[f"{side}_quartiles_ms"] for r in records), strict=True)
-        label = f"{side}: {Path(records[0][side]).stem}"
-        latency.plot(labels, [r[f"{side}_ms"] for r in records], "o-", label=label)
-        latency.fill_between(labels, first, third, alpha=0.2)
-    latency.set(ylabel="ms", yscale="log", title="latency")
-    latency.legend(fontsize=6, loc="lower right")
-    ratio.plot(labels, [r["ratio"] for r in records], "o-", label="measured")
-    ratio.plot(labels, [r["mac_ratio"] for r in records], "--", label="MACs")
-    ratio.set(ylabel="static / dynamic", ylim=(0, None), title="speed-up")
-    ratio.legend()
-    for axes in (latency, ratio):
-        axes.tick_params(axis="x", rotation=45)
-        axes.grid(alpha=0.3)
-    return figure
-
-
 def main():
     args = parse_args()
     set_up(args)
@@ -309,8 +279,6 @@ def main():
     print(origin["machine"])
     if args.json is not None:
         write_json(args.json, records[0] if len(records) == 1 else records)
-    if args.plot is not None:
-        write_figure(args.plot, draw(records))
 
 
 if __name__ == "__main__":

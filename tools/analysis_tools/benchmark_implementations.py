@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 
 import torch
@@ -148,9 +147,9 @@ def measure(calls: dict[str, Callable], repeats: int, on_gpu: bool) -> dict[str,
         # Short calls follow each other, as in a network: launching is not waited for.
         number = 20 if perf_counter() - start < 2e-3 else 1
         looped[name] = lambda call=call, n=number: [call() for _ in range(n)]
-        figures[f"{name}_ms"] = 1e3 / number
-    for name, seconds in time_alternating(looped, repeats, warmup=1).items():
-        figures[f"{name}_ms"] *= median(seconds)
+        figures[f"{name}_ms"] = 1 / number
+    for name, latency in time_alternating(looped, repeats, warmup=1).items():
+        figures[f"{name}_ms"] *= latency.median
     return figures
 
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from functools import partial
 from numbers import Real
 from pathlib import Path
-from statistics import median
 from textwrap import fill
 
 import numpy as np
@@ -203,8 +202,8 @@ def main():
         report[name] |= count_complexity(runner.model, windows.shape).as_dict()
         passes[name] = partial(run, runner.model, windows)
     with torch.inference_mode():
-        for name, seconds in time_alternating(passes, args.repeats).items():
-            report[name]["latency_ms"] = 1e3 * median(seconds)
+        for name, latency in time_alternating(passes, args.repeats).items():
+            report[name]["latency_ms"] = latency.median
 
     table = tabulate(report)
     table.title = f"an image of {' x '.join(map(str, image_size))}, {device}"

@@ -142,7 +142,7 @@ def main():
     )
     args = parser.parse_args()
     cfg = load_config(args.config, args.cfg_options)
-    init_default_scope(cfg.get("default_scope", "mmseg"))
+    init_default_scope(cfg.get("default_scope") or "mmseg")
     num_errors, seen = 0, {}
     for split in args.splits:
         loader = cfg.get(f"{split}_dataloader")

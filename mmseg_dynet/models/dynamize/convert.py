@@ -16,7 +16,7 @@ from mmseg_dynet.ops import (
     fuse_kernels,
     shared_predictor,
 )
-from mmseg_dynet.ops.copying import copy_of
+from mmseg_dynet.ops.modules import copy_of, replace_modules
 
 from .rule import CONTAINERS, Patterns, choose, convolutions
 from .share import BlockPrediction, DynamizedConv2d, Share
@@ -86,7 +86,8 @@ def dynamize(
     They share one predictor, which sees the input of the first of them: the block's
     input. Others stay static: those beside the row (a projection shortcut), on a pooled
     1x1 map (squeeze-excite), on the network's input (the stem), at its output, even if
-    that is then resized or normalised (the classifier), and outside of all blocks. So
+    that is then resized or normalised (the classifier; of a sum of several, exclude
+    them), and outside of all blocks. So
     do those that no DyConv2d can replace exactly: with a forward, hooks, padding or a
     parametrization of their own, or used in several places.
 
@@ -136,24 +137,25 @@ def dynamize(
     }
     for name, layer in layers.items():
         _replace(model, name, layer)
-    predictors = [layers[name].predictor for name in alone]
+    predictors = {name: layers[name].predictor for name in alone}
     for block, row in rows.items():
         convs = [layers[name] for name in row]
         predictor = _share_predictor(model.get_submodule(block), convs, reduction)
-        predictors.append(predictor)
+        predictors[row[0]] = predictor
     if from_static:
-        for predictor in predictors:
+        for predictor in predictors.values():
             predictor.predict_start()
 
     # Each weight of a bank or a predictor is multiplied once per image.
-    products = sum(layer.weight.numel() for layer in layers.values())
-    products += sum(m.weight.numel() for p in predictors for m in p.children())
+    weights = [*layers.items()]
+    weights += [(name, m) for name, p in predictors.items() for m in p.children()]
+    products = sum(seen.images.get(n, 0) * m.weight.numel() for n, m in weights)
     model.dynamization = Dynamization(
         blocks=rows,
         alone=alone,
         static=static,
         input_shape=seen.input_shape,
-        macs=(seen.macs, seen.macs + seen.input_shape[0] * products),
+        macs=(seen.macs, seen.macs + products),
         parameters=(parameters, _count(model)),
     )
     return model
@@ -195,6 +197,7 @@ def to_static(model: nn.Module, coefficients: Mapping[str, Tensor]) -> nn.Module
     model = copy_of(model)
     vars(model).pop("dynamization", None)
     owners = [m.prediction.owner for m in model.modules() if isinstance(m, Share)]
+    static: dict[nn.Module, nn.Module] = {}
     for name, layer in convolutions(model).items():
         if not isinstance(layer, DyConv2d):
             continue
@@ -217,7 +220,8 @@ def to_static(model: nn.Module, coefficients: Mapping[str, Tensor]) -> nn.Module
             )  # fmt: skip
         conv.weight = nn.Parameter(kernel, layer.weight.requires_grad)
         conv.bias = layer.bias
-        _replace(model, name, conv.train(layer.training))
+        static[layer] = conv.train(layer.training)
+    replace_modules(model, DyConv2d, static.__getitem__)
     for owner in dict.fromkeys(owners):
         del owner.predictor
     return model

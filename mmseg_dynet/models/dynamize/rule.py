@@ -10,25 +10,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmseg_dynet.ops import DyConv2d
-from mmseg_dynet.ops.copying import copy_of
+from mmseg_dynet.ops.modules import copy_of
 
 CONTAINERS = nn.Sequential | nn.ModuleList | nn.ModuleDict
 # mmcv's Conv2d has a forward of its own, but only for torch before 1.5.
 PLAIN_WRAPPERS = "mmcv.cnn.bricks.wrappers"
 Patterns = str | Sequence[str] | None
-# What is done to logits before a network returns them.
+# What is done to logits before a network returns them: functions and methods by name.
 AFTER_CLASSIFIER = {
-    F.interpolate, F.softmax, F.log_softmax, torch.softmax, torch.log_softmax,
-    torch.sigmoid, Tensor.softmax, Tensor.log_softmax, Tensor.sigmoid,
-    F.pixel_shuffle, Tensor.__getitem__, Tensor.squeeze, Tensor.permute,
-    Tensor.float, Tensor.half, Tensor.to,
+    "interpolate", "pixel_shuffle", "pad", "softmax", "log_softmax", "sigmoid",
+    "logsigmoid", "tanh", "__getitem__", "narrow", "chunk", "squeeze", "permute",
+    "transpose", "view", "reshape", "flatten", "contiguous", "clone", "float", "half",
+    "bfloat16", "double", "to",
 }  # fmt: skip
 
 
@@ -39,6 +38,7 @@ class Trace:
     Attributes:
         input_shape: Of the network's input, (B, C, H, W).
         runs: How often each has run, in the order they run.
+        images: How many images each has convolved, or parts that were batched.
         edges: Pairs of them, the second of which receives the output of the first.
         pooled: Those whose input is a 1x1 map; no part of ``edges``.
         stem: Those whose input comes from no convolution.
@@ -48,6 +48,7 @@ class Trace:
 
     input_shape: tuple[int, ...]
     runs: dict[str, int] = field(default_factory=dict)
+    images: dict[str, int] = field(default_factory=dict)
     edges: set[tuple[str, str]] = field(default_factory=set)
     pooled: set[str] = field(default_factory=set)
     stem: set[str] = field(default_factory=set)
@@ -111,8 +112,9 @@ class _Marks(TorchFunctionMode):
         if marks:
             for tensor in _tensors(args[0] if out is None else out):
                 tensor.convolutions = marks
-        if func in AFTER_CLASSIFIER:
-            out.source = getattr(inputs[0], "source", None)
+        if func.__name__ in AFTER_CLASSIFIER:
+            for tensor in _tensors(out):
+                tensor.source = getattr(inputs[0], "source", None)
         elif inputs and out is inputs[0] and _is_in_place(func, kwargs):
             out.source = None  # an activation, say, is not a classifier's output
         return out
@@ -134,8 +136,10 @@ def run_once(model: nn.Module, input_shape: Sequence[int]) -> Trace:
     """
     seen = Trace(tuple(input_shape))
 
-    def before(name: str, x: Tensor) -> None:
+    def before(name: str, args: tuple) -> None:
+        x = _tensors(args)[0]
         seen.runs[name] = seen.runs.get(name, 0) + 1
+        seen.images[name] = seen.images.get(name, 0) + x.shape[0]
         if x.shape[2:] == (1, 1):
             seen.pooled.add(name)
         elif sources := getattr(x, "convolutions", None):
@@ -143,15 +147,16 @@ def run_once(model: nn.Module, input_shape: Sequence[int]) -> Trace:
         else:
             seen.stem.add(name)
 
-    def after(name: str, out: Tensor) -> None:
-        out.source = name
-        if name not in seen.pooled:
-            out.convolutions = {name}
+    def after(name: str, out: Tensor | tuple) -> None:
+        for tensor in _tensors(out):
+            tensor.source = name
+            if name not in seen.pooled:
+                tensor.convolutions = {name}
 
     model = copy_of(model).to("meta")
     model.eval()
     for name, conv in convolutions(model).items():
-        conv.register_forward_pre_hook(lambda _, args, n=name: before(n, args[0]))
+        conv.register_forward_pre_hook(lambda _, args, n=name: before(n, args))
         conv.register_forward_hook(lambda _, __, out, n=name: after(n, out))
     dtype = next(model.parameters()).dtype
     x = torch.empty(seen.input_shape, dtype=dtype, device="meta")
@@ -167,7 +172,7 @@ def run_once(model: nn.Module, input_shape: Sequence[int]) -> Trace:
         ) from error
     sources = {getattr(tensor, "source", None) for tensor in _tensors(results)}
     seen.classifier.update(sources - {None})
-    # MMSegmentation's name of a classifier, whose output an inner head keeps.
+    # By MMSegmentation's name, too: the output of an inner head may not leave it.
     seen.classifier.update(n for n in seen.runs if n.split(".")[-1] == "conv_seg")
     seen.macs = counter.get_total_flops() // 2
     return seen
@@ -205,7 +210,8 @@ def find_blocks(
                 if home is not None and len(home) >= len(homes.get(conv, "")):
                     homes[conv] = home
         rows = {home: _row(home, seen) for home in homes.values()}
-        # Not those with a smaller block in their row, nor what is beside a row.
+        # Not those whose row reaches into a smaller block, nor those inside another
+        # block, which are beside its row.
         smallest = {h: row for h, row in rows.items() if {homes[c] for c in row} == {h}}
         rows = {
             home: row

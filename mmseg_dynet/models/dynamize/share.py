@@ -72,7 +72,8 @@ class DynamizedConv2d(DyConv2d):
                 )
             with torch.random.fork_rng(devices=[]):  # alike in all processes
                 torch.default_generator.manual_seed(crc32(prefix.encode()))
-                state_dict[f"{prefix}weight"] = self.bank_around(kernel.cpu())
+                bank = self.bank_around(kernel.cpu()).to(kernel)
+            state_dict[f"{prefix}weight"] = bank
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
