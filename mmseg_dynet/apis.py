@@ -84,7 +84,8 @@ def inner_datasets(dataset: dict, key: str = "") -> Iterator[tuple[str, dict]]:
 def classes_and_palette(cfg: Config) -> tuple[list[str], list]:
     """The classes of a config's test data and their colours, without its files.
 
-    Its data set is not built if it declares them: some look for their files at once.
+    They are those of the data set's class, where it declares them: some classes look
+    for their files as soon as they are built.
     """
     _, data = next(inner_datasets(cfg.test_dataloader.dataset))
     with DATASETS.switch_scope_and_registry(cfg.get("default_scope") or "mmseg") as own:

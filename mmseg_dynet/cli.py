@@ -151,7 +151,8 @@ def resume(cfg: Config, cfg_options: dict | None = None) -> None:
         newest = find_newest(cfg.work_dir)
     cfg.resume = newest is not None
     if cfg.resume:
-        # What MMEngine finds is not named: a dumped config would go back to it.
+        # Not named where MMEngine finds it by itself: else training again from the
+        # config that this run dumps would resume from this old checkpoint.
         pointer = Path(cfg.work_dir, "last_checkpoint")
         latest = pointer.read_text("utf-8", "replace") if pointer.is_file() else ""
         is_latest = Path(latest.strip()).resolve() == Path(newest).resolve()

@@ -119,7 +119,7 @@ def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity
             track(module, "prediction")
         elif type(module).__name__ in SQUEEZE_EXCITE:
             track(module, "squeeze_excite")
-    # Then the only batched products are fusions.
+    # Forced, 1x1 convolutions are not matrix products, so each bmm is a fusion.
     with torch.no_grad(), force_implementation("grouped"), counter:
         dtype = next((p.dtype for p in model.parameters()), None)
         model(torch.empty(tuple(input_shape), dtype=dtype, device="meta"))

@@ -36,8 +36,7 @@ def fold_bn(model: nn.Module) -> nn.Module:
     MMSegmentation and of this package are built like that. In a network that registers
     its layers in another order than it runs them, calls a function between convolution
     and norm, or uses the convolution's output elsewhere too, folding changes the
-    outputs, so compare them. (The ``order`` of
-    mmcv's ConvModule is known.)
+    outputs, so compare them. (The ``order`` of mmcv's ConvModule is known.)
 
     Left alone are convolutions of other types, with a parametrization or hooks, shared,
     or before several batch norms, and batch norms without running statistics.

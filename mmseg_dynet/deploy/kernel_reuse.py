@@ -54,7 +54,7 @@ class KernelReuse(AbstractContextManager):
             for kind, name in ((CoefficientPredictor, "forward"), (DyConv2d, "fuse"))
             if isinstance(module, kind)
         ]
-        if any(isinstance(getattr(*method), _Kept) for method in self._replaced):
+        if any(isinstance(getattr(*place), _Kept) for place in self._replaced):
             raise ValueError("remove() the KernelReuse that this model is under")
         self.every = every
         self.restart()
@@ -90,7 +90,7 @@ class KernelReuse(AbstractContextManager):
 
     def _count(self, *_: object) -> None:
         self._age = (self._age + 1) % self.every
-        # A network is compiled for each value that it reads: here for two.
+        # torch.compile makes a graph for each value that it reads: of this, for two.
         self.is_key_frame = self._age == 0
 
 

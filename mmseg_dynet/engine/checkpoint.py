@@ -21,7 +21,8 @@ from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-# Whose methods a pickle names with ``getattr``: statistics and a schedule's curves.
+# Methods in checkpoints, which a pickle stores as calls of getattr: statistics of a
+# history, and curves of a schedule.
 METHODS = {
     HistoryBuffer: ("min", "max", "current", "mean"),
     OneCycleParamScheduler: ("_annealing_cos", "_annealing_linear"),

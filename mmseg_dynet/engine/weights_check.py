@@ -14,10 +14,11 @@ from mmseg_dynet.ops import DyConv2d
 
 from .checkpoint import weights_of
 
-# Counts that MMEngine does not miss, and what mmcv's ConvAWS computes as it loads.
+# Never required: counts that MMEngine tolerates to be missing, and what mmcv's ConvAWS
+# computes while it loads.
 NOT_MISSED = ("num_batches_tracked", ".weight_gamma", ".weight_beta")
 Shapes = dict[str, tuple[int, ...]]
-# Their init_weights leave a checkpoint to BaseModule's.
+# Those that load a checkpoint as it is; others may convert it first.
 LOADING = [c.init_weights for c in (BaseModule, MSCAN, MixVisionTransformer)]
 
 
@@ -114,7 +115,7 @@ def wanted_shapes(module: nn.Module, given: Shapes) -> Shapes:
 
 
 def _left_over(wanted: Shapes, given: Shapes) -> Iterator[str]:
-    """Weights of blocks after a module's last one, and of another kind of predictor."""
+    """Weights of another network: blocks after the last one, other predictors."""
     for name in sorted(given.keys() - wanted.keys()):
         owner, inside, _ = name.rpartition("predictor.")
         block = re.fullmatch(r"(.*\.)(\d+)(\..*)", name)

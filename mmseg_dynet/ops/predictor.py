@@ -88,9 +88,9 @@ class CoefficientOptions:
 
 
 class Affine(nn.Module):
-    """A linear layer, but not an nn.Linear, which networks of the host initialise.
+    """A linear layer, but not an nn.Linear: networks of the host initialise those.
 
-    They would undo ``predict_start``, or leave all coefficients dead (ICNet).
+    That would undo ``predict_start``, or leave all coefficients dead (ICNet).
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:

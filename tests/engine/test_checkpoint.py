@@ -55,16 +55,14 @@ def training_state() -> dict:
     """What MMEngine keeps of a training, small."""
     weights = OrderedDict({"backbone.weight": torch.arange(6.0).view(2, 3)})
     weights._metadata = OrderedDict({"": {"version": 1}})
+    history = HistoryBuffer([0.5, 0.25], [1, 1])
     return dict(
         meta=dict(epoch=0, iter=2, cfg="model = dict()", dataset_meta=META),
         state_dict=weights,
         optimizer=dict(state={0: dict(momentum_buffer=torch.ones(2, 3))}),
         param_schedulers=[dict(anneal_func=OneCycleParamScheduler._annealing_cos)],
         message_hub=dict(
-            log_scalars={
-                "train/loss": HistoryBuffer([0.5, 0.25], [1, 1]),
-                "val/mIoU": HistoryBuffer(),  # of empty arrays
-            },
+            log_scalars={"train/loss": history, "empty": HistoryBuffer()},
             runtime_info=OrderedDict(
                 best_score=np.float64(0.5), mean=np.float32(0.25), count=np.int64(3)
             ),

@@ -87,9 +87,9 @@ def dynamize(
     input. Others stay static: those beside the row (a projection shortcut), on a pooled
     1x1 map (squeeze-excite), on the network's input (the stem), at its output, even if
     that is then resized or normalised (the classifier; of a sum of several, exclude
-    them), and outside of all blocks. So
-    do those that no DyConv2d can replace exactly: with a forward, hooks, padding or a
-    parametrization of their own, or used in several places.
+    them), and outside of all blocks. So do those that no DyConv2d can replace exactly:
+    with a forward, hooks, padding or a parametrization of their own, or used in several
+    places.
 
     MACs grow by those of prediction and fusion only (see :class:`DyConv2d`), parameters
     about ``num_kernels`` times: to make a network cheaper, build it with fewer
