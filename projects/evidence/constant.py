@@ -1,18 +1,22 @@
 """A network with the kernels of a dynamic one, but no prediction."""
 
+from types import MethodType
+
+import torch.nn.functional as F
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from torch import Tensor
 
-from mmseg_dynet.ops import CoefficientPredictor
+from mmseg_dynet.ops import CoefficientPredictor, DyConv2d, fuse_kernels
 
 
 @HOOKS.register_module()
 class ConstantCoefficientsHook(Hook):
     """Let predictors learn their last bias alone: the same coefficients for all images.
 
-    The kernels, their mixing and its cost in training are those of the dynamic network.
-    After training it is static.
+    Each layer then fuses one kernel for all images of a batch, which trains as fast as
+    the control. After training the network is static.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -21,3 +25,17 @@ class ConstantCoefficientsHook(Hook):
             if isinstance(module, CoefficientPredictor):
                 module.logits.weight.data.zero_()
                 module.logits.weight.requires_grad_(False)
+            elif isinstance(module, DyConv2d):
+                module.fusion = fuse_first
+                module.convolve = MethodType(convolve_all, module)
+
+
+def fuse_first(weight: Tensor, coeff: Tensor) -> Tensor:
+    """Fuse the bank with the coefficients of the first image to (1, O, C/G, kH, kW)."""
+    return fuse_kernels(weight, coeff[:1])
+
+
+def convolve_all(layer: DyConv2d, x: Tensor, kernels: Tensor) -> Tensor:
+    """Convolve x (B, C, H, W) with one kernel (1, O, C/G, kH, kW) for all images."""
+    geometry = layer.stride, layer.padding, layer.dilation, layer.groups
+    return F.conv2d(x, kernels.squeeze(0), layer.bias, *geometry)

@@ -123,6 +123,10 @@ def test_constant_coefficients_learn_but_ignore_the_image():
     torch.manual_seed(0)
     model = dynamize(Network(), include="1", input_shape=(1, 3, 8, 8))
     ConstantCoefficientsHook().before_train(SimpleNamespace(model=model))
+    plain = dynamize(Network(), include="1", input_shape=(1, 3, 8, 8))
+    plain.load_state_dict(model.state_dict())
+    x = torch.randn(5, 3, 8, 8)
+    torch.testing.assert_close(model(x), plain(x))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.05)
     means = []
     for _ in range(2):
