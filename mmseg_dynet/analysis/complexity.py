@@ -81,49 +81,22 @@ def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity
     model = copy_of(model).to("meta")
     model.eval()
     parts = [child for name, child in model.named_children() if name in BODY] or [model]
-    # The counter keeps a tally by module of its own, but misses the modules that a host
-    # runs by ``forward`` instead of calling them, as MMSegmentation runs its heads.
-    counter = FlopCounterMode(display=False)
-    counted, macs = Counter(), Counter()
-    running = ["convolution"]  # what the modules that run are for, the innermost last
-
-    def assign() -> None:
-        """Assign what was counted since the last call to what is running."""
-        new = Counter(counter.get_flop_counts().get("Global")) - counted
-        place = "backbone" if "backbone" in running else "head"
-        for operator, flops in new.items():
-            # Of what a dynamic layer runs, only the fusion is a batched product.
-            others = {"backbone"} if operator is FUSION else {"backbone", "fusion"}
-            purpose = [label for label in running if label not in others][-1]
-            macs[place, purpose] += flops // FLOPS_PER_MAC
-        counted.update(new)
-
-    def track(module: nn.Module, label: str) -> None:
-        def enter(*_: object) -> None:
-            assign()
-            running.append(label)
-
-        def leave(*_: object) -> None:
-            assign()
-            running.pop()
-
-        module.register_forward_pre_hook(enter)
-        module.register_forward_hook(leave)
-
+    tally = _Tally()
     for part in parts:
-        track(part, "backbone")
+        tally.follow(part, "backbone")
     for module in model.modules():
         if isinstance(module, DyConv2d):
-            track(module, "fusion")
+            tally.follow(module, "dynamic layer")
         elif isinstance(module, CoefficientPredictor):
-            track(module, "prediction")
+            tally.follow(module, "prediction")
         elif type(module).__name__ in SQUEEZE_EXCITE:
-            track(module, "squeeze_excite")
+            tally.follow(module, "squeeze_excite")
     # Forced, 1x1 convolutions are not matrix products, so each bmm is a fusion.
-    with torch.no_grad(), force_implementation("grouped"), counter:
+    with torch.no_grad(), force_implementation("grouped"), tally.counter:
         dtype = next((p.dtype for p in model.parameters()), None)
         model(torch.empty(tuple(input_shape), dtype=dtype, device="meta"))
-        assign()
+        tally.assign()
+    macs = tally.macs
     return Complexity(
         backbone=sum(n for (place, _), n in macs.items() if place == "backbone"),
         head=sum(n for (place, _), n in macs.items() if place == "head"),
@@ -133,3 +106,48 @@ def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity
         prediction=macs["backbone", "prediction"] + macs["head", "prediction"],
         parameters=sum(p.numel() for p in model.parameters()),
     )
+
+
+class _Tally:
+    """MACs by place and purpose, as they are counted.
+
+    PyTorch's counter keeps a tally by module of its own, but misses the modules that a
+    host runs by ``forward`` instead of calling them, as MMSegmentation runs its heads.
+    """
+
+    def __init__(self) -> None:
+        self.counter = FlopCounterMode(display=False)
+        self.macs: Counter[tuple[str, str]] = Counter()
+        self._assigned: Counter = Counter()  # FLOPs by operator
+        self._running: list[str] = []  # labels of the modules, the innermost last
+
+    def follow(self, module: nn.Module, label: str) -> None:
+        """Assign what a module runs to its label."""
+
+        def enter(*_: object) -> None:
+            self.assign()
+            self._running.append(label)
+
+        def leave(*_: object) -> None:
+            self.assign()
+            self._running.pop()
+
+        module.register_forward_pre_hook(enter)
+        module.register_forward_hook(leave)
+
+    def assign(self) -> None:
+        """Assign what was counted since the last call to the modules that run."""
+        new = Counter(self.counter.get_flop_counts().get("Global")) - self._assigned
+        place = "backbone" if "backbone" in self._running else "head"
+        for operator, flops in new.items():
+            self.macs[place, self._purpose(operator)] += flops // FLOPS_PER_MAC
+        self._assigned.update(new)
+
+    def _purpose(self, operator: object) -> str:
+        for label in reversed(self._running):
+            # Of what a dynamic layer runs, only the fusion is a batched product.
+            if label == "dynamic layer" and operator is FUSION:
+                return "fusion"
+            if label in ("prediction", "squeeze_excite"):
+                return label
+        return "convolution"

@@ -15,8 +15,7 @@ from mmseg_dynet.ops import CoefficientPredictor, DyConv2d, fuse_kernels
 class ConstantCoefficientsHook(Hook):
     """Let predictors learn their last bias alone: the same coefficients for all images.
 
-    Each layer then fuses one kernel for all images of a batch, which trains as fast as
-    the control. After training the network is static.
+    Each layer then fuses one kernel per batch. After training the network is static.
     """
 
     def before_train(self, runner: Runner) -> None:

@@ -18,8 +18,9 @@ from mmseg_dynet.ops import (
 )
 from mmseg_dynet.ops.modules import copy_of, replace_modules
 
-from .rule import CONTAINERS, Patterns, choose, convolutions
+from .rule import CONTAINERS, Patterns, choose
 from .share import BlockPrediction, DynamizedConv2d, Share
+from .trace import convolutions
 
 
 @dataclass(frozen=True)
