@@ -28,7 +28,7 @@ tests() {  # 4 minutes
 }
 
 implementations() {  # 2 x 3 minutes
-    local script=tools/analysis_tools/benchmark_implementations.py
+    local script=benchmarks/implementations.py
     if [[ $DEVICE == cuda ]]; then
         local options="--device cuda --dtype bfloat16 --repeats 5 --seconds 180"
         run $script Dy-ResNet50 Dy-ResNet18 $options --shape 224 224 --batch 64 8 1 \

@@ -1,7 +1,6 @@
 """Configs, models and samples outside of a Runner."""
 
 import sys
-from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from torch import nn
 from torch.utils.data import Dataset, Subset
 
 from .engine.checkpoint import read_checkpoint, weights_of
+from .engine.setup_check import inner_datasets
 from .engine.weights_check import check_weights
 
 # Options of a DataLoader that torch refuses where there are no workers.
@@ -44,7 +44,7 @@ def load_config(path: str | Path, cfg_options: dict | None = None) -> Config:
     return cfg
 
 
-def build_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
+def build_model(cfg: Config, checkpoint: str | Path | None = None) -> nn.Module:
     """Build a config's model on the CPU, in eval mode.
 
     SyncBN becomes BN, which needs no process group. Without a checkpoint, weights are
@@ -65,20 +65,6 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
         check_weights(model, weights, checkpoint)
         load_state_dict(model, weights)
     return model.eval()
-
-
-def inner_datasets(dataset: dict, key: str = "") -> Iterator[tuple[str, dict]]:
-    """The data sets inside wrappers such as RepeatDataset, by their keys in a config.
-
-    They are parts of ``dataset``, which is at ``key`` in the config.
-    """
-    if "dataset" in dataset:
-        yield from inner_datasets(dataset["dataset"], f"{key}.dataset")
-    elif "datasets" in dataset:
-        for index, inner in enumerate(dataset["datasets"]):
-            yield from inner_datasets(inner, f"{key}.datasets.{index}")
-    else:
-        yield key, dataset
 
 
 def classes_and_palette(cfg: Config) -> tuple[list[str], list]:

@@ -28,7 +28,8 @@ def test_picks_are_evenly_spaced(number, expected):
 
 def test_data_sets_inside_wrappers_are_found_by_their_keys():
     first, second = dict(type="A"), dict(type="B")
-    wrapped = dict(type="Repeat", dataset=dict(type="Concat", datasets=[first, second]))
+    concat = dict(type="Concat", datasets=[first, second])
+    wrapped = ConfigDict(type="Repeat", dataset=concat)
     assert [*inner_datasets(wrapped, "test")] == [
         ("test.dataset.datasets.0", first),
         ("test.dataset.datasets.1", second),

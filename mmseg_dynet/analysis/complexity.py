@@ -69,10 +69,10 @@ def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity
     The model is left as it is: a copy runs on the meta device, with its hooks.
 
     Args:
-        model: Any network before ``optimize_for_inference``, whose products are other
-            operators; called with one tensor. A segmentor runs its backbone, neck
+        model: Any network that takes one tensor. A segmentor runs its backbone, neck
             and decode head, as at inference. A network without a child named backbone
-            or neck counts as a backbone.
+            or neck counts as a backbone. Count before ``optimize_for_inference``, which
+            replaces products by operators that are not counted.
         input_shape: Shape of the input, (B, C, H, W).
 
     Returns:

@@ -34,7 +34,7 @@ def optimize_for_inference(model: nn.Module, int8: bool = False) -> nn.Module:
     if int8:
         for predictor in predictors:
             replace_modules(predictor, Affine, Int8Linear)
-        replace_modules(model, DyConv2d, Int8DyConv2d)
+        model = replace_modules(model, DyConv2d, Int8DyConv2d)
     else:
         for predictor in predictors:
             for linear in predictor.children():

@@ -85,14 +85,9 @@ def _load(path: Path, map_location: object) -> object:
     if torch.__version__ >= (2, 6):
         with torch.serialization.safe_globals(_safe_globals()):
             return torch.load(path, map_location, weights_only=True)
-    _warn_of_trust()
-    return torch.load(path, map_location)
-
-
-@functools.cache  # once
-def _warn_of_trust() -> None:
     message = "torch before 2.6 runs the code in a checkpoint: read trusted ones only"
     print_log(message, logger="current", level=logging.WARNING)
+    return torch.load(path, map_location)
 
 
 @functools.cache
@@ -123,12 +118,12 @@ def _method(owner: type, name: str) -> object:
     return getattr(owner, name)
 
 
-def read_checkpoint(source: str) -> dict:
+def read_checkpoint(source: str | Path) -> dict:
     """Read a checkpoint from a file, or from an address that MMEngine knows.
 
     Addresses (``https://``, ``torchvision://``) are trusted.
     """
-    load = CheckpointLoader.load_checkpoint if "://" in source else load_from_file
+    load = CheckpointLoader.load_checkpoint if "://" in str(source) else load_from_file
     return load(source, map_location="cpu")
 
 

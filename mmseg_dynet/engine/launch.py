@@ -1,4 +1,4 @@
-"""Distributed training: variables that MMEngine's launchers lack, and CPUs."""
+"""Prepare distributed training: variables of launchers, and training on CPUs."""
 
 import os
 

@@ -5,7 +5,7 @@ from types import NoneType
 
 from mmengine.runner import Runner
 
-# What training changes in the states of optimizers and schedules, or AdamW sets itself.
+# Entries of the states that training changes, or that AdamW sets itself.
 PROGRESS = {
     "params", "last_step", "base_values", "best", "num_bad_epochs",
     "cooldown_counter", "decoupled_weight_decay",
@@ -31,7 +31,7 @@ def check_settings(runner: Runner, checkpoint: dict) -> None:
     optimizer = getattr(runner.optim_wrapper, "optimizer", None)
     saved = checkpoint["optimizer"].get("param_groups", [])
     if optimizer and saved:
-        # Versions of torch add settings that are off, or switches.
+        # Newer versions of torch add settings that are None, or switches.
         off = (bool, NoneType)
         wanted = {k for k, v in optimizer.defaults.items() if not isinstance(v, off)}
         if missing := wanted.difference(*saved):

@@ -93,6 +93,20 @@ class CheckSetupHook(Hook):
             _check_classes(_model(runner), runner.test_dataloader, "test_dataloader")
 
 
+def inner_datasets(dataset: object, key: str = "") -> Iterator[tuple[str, object]]:
+    """The data sets inside wrappers such as RepeatDataset, by their keys in a config.
+
+    They are parts of ``dataset``, a ConfigDict or built, which is at ``key``.
+    """
+    if hasattr(dataset, "dataset"):
+        yield from inner_datasets(dataset.dataset, f"{key}.dataset")
+    elif hasattr(dataset, "datasets"):
+        for index, inner in enumerate(dataset.datasets):
+            yield from inner_datasets(inner, f"{key}.datasets.{index}")
+    else:
+        yield key, dataset
+
+
 def _model(runner: Runner) -> nn.Module:
     model = unwrapped_model(runner)
     return model.module if isinstance(model, BaseTTAModel) else model
@@ -107,12 +121,7 @@ def _are_of_backbone(weights: dict[str, Tensor], model: nn.Module) -> bool:
 
 def _check_classes(model: nn.Module, loader: DataLoader, key: str) -> None:
     """Raise a ValueError unless all heads predict the classes of the data."""
-    dataset, key = loader.dataset, f"{key}.dataset"
-    while hasattr(dataset, "dataset") or hasattr(dataset, "datasets"):
-        if hasattr(dataset, "dataset"):
-            dataset, key = dataset.dataset, f"{key}.dataset"
-        else:
-            dataset, key = dataset.datasets[0], f"{key}.datasets.0"
+    key, dataset = next(inner_datasets(loader.dataset, f"{key}.dataset"))
     classes = getattr(dataset, "metainfo", {}).get("classes")
     if classes is None:
         return

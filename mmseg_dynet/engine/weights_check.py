@@ -14,11 +14,11 @@ from mmseg_dynet.ops import DyConv2d
 
 from .checkpoint import weights_of
 
-# Never required: counts that MMEngine tolerates to be missing, and what mmcv's ConvAWS
-# computes while it loads.
+# Never required: counters that MMEngine does not miss, and what mmcv's ConvAWS computes
+# while it loads.
 NOT_MISSED = ("num_batches_tracked", ".weight_gamma", ".weight_beta")
 Shapes = dict[str, tuple[int, ...]]
-# Those that load a checkpoint as it is; others may convert it first.
+# The init_weights that load a checkpoint as it is; others may convert it first.
 LOADING = [c.init_weights for c in (BaseModule, MSCAN, MixVisionTransformer)]
 
 

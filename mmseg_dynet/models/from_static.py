@@ -99,7 +99,7 @@ def to_dynamic(
         ValueError: The network is unknown, or weights or options do not fit.
     """
     inside = [name for name in weights if name.startswith(PREFIX)]
-    passed = {n: w for n, w in weights.items() if inside and not n.startswith(PREFIX)}
+    kept = {n: w for n, w in weights.items() if inside and not n.startswith(PREFIX)}
     static = {n.removeprefix(PREFIX): weights[n] for n in inside or weights}
     static = {n: w for n, w in static.items() if not n.startswith(CLASSIFIERS)}
     dynamic = dict(num_kernels=num_kernels)
@@ -119,7 +119,7 @@ def to_dynamic(
     return Conversion(
         source,
         backbone,
-        {PREFIX + name: weight for name, weight in dynamic.items()} | passed,
+        {PREFIX + name: weight for name, weight in dynamic.items()} | kept,
         mmpretrain_backbone,
     )
 
@@ -150,9 +150,9 @@ def _recognise(
     else:
         source, resnet_options = _recognise_resnet(weights)
         options |= resnet_options
-    stem = next(w for n, w in weights.items() if n.startswith(STEMS) and w.ndim == 4)
-    if stem.shape[1] != 3:
-        options["in_channels"] = stem.shape[1]
+    stems = [w for n, w in weights.items() if n.startswith(STEMS) and w.ndim == 4]
+    if stems and stems[0].shape[1] != 3:
+        options["in_channels"] = stems[0].shape[1]
     with torch.device("meta"):
         return source, options, kind(**options, **outputs)
 

@@ -53,7 +53,7 @@ class DyConv2d(nn.Module):
     # What mmcv's ConvModule reads from a convolution.
     transposed = False
     output_padding = (0, 0)
-    # What fuses the bank: fuse_kernels, or what is faster where the layer is deployed.
+    # The function that fuses the bank; deployment replaces it by a faster one.
     fusion = staticmethod(fuse_kernels)
 
     def __init__(

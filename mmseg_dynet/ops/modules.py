@@ -19,11 +19,13 @@ def copy_of(model: nn.Module) -> nn.Module:
 
 def replace_modules(
     model: nn.Module, kind: type[nn.Module], make: Callable[[nn.Module], nn.Module]
-) -> None:
-    """Replace every module of a type inside ``model`` by ``make(module)``.
+) -> nn.Module:
+    """Replace every module of a type in a network by ``make(module)``, and return it.
 
     One that is used in several places is made once.
     """
+    if isinstance(model, kind):
+        return make(model)
     made: dict[nn.Module, nn.Module] = {}
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
@@ -31,3 +33,4 @@ def replace_modules(
                 made[child] = make(child)
             if child in made:
                 setattr(parent, name, made[child])
+    return model

@@ -67,8 +67,8 @@ def choose(x: Tensor, kernels: Tensor, groups: int) -> str:
     """Name the way to convolve images (B, C, H, W) with (B, O, C/G, kH, kW).
 
     The rule follows measurements on CPUs, forward and backward, with
-    ``tools/analysis_tools/benchmark_implementations.py``. It has not been measured on
-    GPUs (``benchmarks/gpu.sh`` would), where it aims at few kernel launches.
+    ``benchmarks/implementations.py``. It has not been measured on GPUs
+    (``benchmarks/gpu.sh`` would), where it aims at few kernel launches.
     """
     pointwise = groups == 1 and kernels.shape[3:] == (1, 1)
     if _forced in ("grouped", "loop") or (_forced == "matmul" and pointwise):
@@ -118,9 +118,9 @@ def fuses_feature_maps(
 
     In training, autograd keeps one fused kernel per image. For large batches of small
     images, they are most of the memory of a step, and allocating it takes longer than
-    K times the MACs (``tools/analysis_tools/benchmark_implementations.py`` times both
-    ways). So eager training fuses the feature maps of layers where these are small.
-    Graphs never do, since they may run on other sizes. Not measured on GPUs.
+    K times the MACs (``benchmarks/implementations.py`` times both ways). So eager
+    training fuses the feature maps of layers where these are small. Graphs never do,
+    since they may run on other sizes. Not measured on GPUs.
     """
     if _forced is not None:
         return _forced == "feature_fusion"

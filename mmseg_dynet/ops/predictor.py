@@ -73,7 +73,7 @@ class CoefficientOptions:
         return options if isinstance(options, cls) else cls(**(options or {}))
 
     def num_predicted(self, num_kernels: int) -> int:
-        """How many of K coefficients are predicted: those of kernels not static."""
+        """How many of K coefficients are predicted: all but that of a static kernel."""
         if self.static_kernel and num_kernels < 2:
             raise ValueError(
                 f"static_kernel=True needs at least 2 kernels, got {num_kernels=}"
@@ -106,14 +106,16 @@ class Affine(nn.Module):
 class CoefficientPredictor(nn.Module):
     """Predict the coefficients of all dynamic layers of a block from its input.
 
-    Global average pooling, one or two fully connected layers, a sigmoid (or what
-    ``coefficients`` says); the output is split between the layers (DyNet, section 3.1
-    and figure 2). By default nothing is normalised: the K coefficients of a channel lie
-    in (0, 1) and need not sum to one; BatchNorm cannot train on a single pooled image.
+    Global average pooling, one or two fully connected layers, a sigmoid (or another
+    normaliser, see ``coefficients``); the output is split between the layers (DyNet,
+    section 3.1 and figure 2). By default nothing is normalised: the K coefficients of
+    a channel lie in (0, 1) and need not sum to one; BatchNorm cannot train on a single
+    pooled image.
 
     Costs C * M MACs per image, or C * hidden + hidden * M with a hidden layer. With L
     layers, M is sum(out_channels) * K for the granularity "channel", L * K for
-    "kernel", L * K + sum(out_channels) for "product"; K less 1 with a static kernel.
+    "kernel", L * K + sum(out_channels) for "product". With a static kernel, K is
+    one less.
 
     Args:
         in_channels: C, the channels of the block's input.
@@ -155,6 +157,7 @@ class CoefficientPredictor(nn.Module):
         channels, num_layers = sum(self.out_channels), len(self.out_channels)
         rows = channels if options.granularity == "channel" else num_layers
         filters = channels if options.granularity == "product" else 0
+        # Numbers of logits: of coefficients, and of filters.
         self.widths = (rows * self.num_predicted, filters)
         self.logits = Affine(hidden, sum(self.widths))
         self._offset_logits()

@@ -49,6 +49,18 @@ def test_one_dynamic_layer_by_hand(draw_norms):
         torch.testing.assert_close(folded.bias[o], shift)
 
 
+@pytest.mark.parametrize("affine", (True, False))
+def test_a_norm_without_a_bias(affine):
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(6, affine=affine)
+    norm.bias = None  # as BatchNorm2d(6, bias=False) of newer versions of torch
+    norm.running_mean.normal_()
+    network = nn.Sequential(nn.Conv2d(4, 6, 3, bias=False), norm).double().eval()
+    folded = fold_bn(network)
+    assert not has_batch_norm(folded)
+    check_equal(folded, network, torch.randn(2, 4, 8, 8, dtype=torch.double))
+
+
 @pytest.mark.parametrize(
     "build",
     [

@@ -5,7 +5,7 @@
 
 Each of the PROCESSES batches of a step belongs to one process: alone, a process takes
 all of them as one batch. Options: accumulate, bfloat16, float16 (on a GPU, which all
-processes share), with_cp, compile.
+processes share), with_cp, compile, dynamized (ResNet in place of DyResNet).
 """
 
 import os
@@ -29,10 +29,13 @@ NUM_STEPS = 4
 NUM_CLASSES = 19
 
 
-def build_model(with_cp: bool) -> nn.Module:
+def build_model(options: list[str]) -> nn.Module:
     """Without dropout, and with batch norms that keep their statistics."""
     cfg = load_config(Path(__file__).parents[2] / CONFIG)
-    cfg.model.backbone.with_cp = with_cp
+    cfg.model.backbone.with_cp = "with_cp" in options
+    if "dynamized" in options:
+        static = dict(cfg.model.backbone, type="ResNet", base_channels=32)
+        cfg.model.backbone = dict(type="Dynamized", module=static)
     cfg.model.decode_head.dropout_ratio = cfg.model.auxiliary_head.dropout_ratio = 0
     init_default_scope("mmseg")
     torch.manual_seed(0)
@@ -72,7 +75,7 @@ def main() -> None:
     out, num_batches, *options = sys.argv[1:]
     rank, processes = 0, range(int(num_batches))
     device = "cuda" if "float16" in options else "cpu"
-    model = build_model("with_cp" in options).to(device)
+    model = build_model(options).to(device)
     model.data_preprocessor = nn.Identity()
     model.data_preprocessor.forward = lambda data, training: data
     wrapped = model

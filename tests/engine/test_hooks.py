@@ -21,9 +21,6 @@ from mmseg_dynet.engine.checkpoint import find_newest
 from mmseg_dynet.models import DyResNet, DyShuffleNetV2
 from mmseg_dynet.ops import DyConv2d
 
-ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / "configs/dynet/dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
-
 
 def hook_of(name: str, **options: object) -> object:
     return HOOKS.build(dict(type=name, **options))

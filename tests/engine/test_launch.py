@@ -36,6 +36,7 @@ def call(command: list, **variables: str) -> None:
     ("options", "tolerance"),
     [
         ("accumulate with_cp", 1e-5),
+        ("dynamized with_cp", 1e-5),
         pytest.param("compile", 1e-5, marks=COMPILED),
         pytest.param("bfloat16 compile with_cp accumulate", 2e-2, marks=COMPILED),
         pytest.param("float16 accumulate with_cp", 2e-2, marks=ON_A_GPU),

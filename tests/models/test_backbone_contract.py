@@ -1,7 +1,6 @@
 """One contract, held by every backbone of the package."""
 
 import copy
-import io
 
 import pytest
 import torch
@@ -236,14 +235,12 @@ def test_norm_eval_reaches_every_batch_norm_and_sync_batch_norm(case):
         assert not any(n.training for n in norms)
 
 
-def test_state_dict_round_trip_and_deepcopy(case):
+def test_state_dict_round_trip_and_deepcopy(case, tmp_path):
     torch.manual_seed(0)
     backbone = case.build_small().eval()
-    buffer = io.BytesIO()
-    torch.save(backbone.state_dict(), buffer)
-    buffer.seek(0)
+    torch.save(backbone.state_dict(), tmp_path / "weights.pt")
     other = case.build_small().eval()
-    other.load_state_dict(torch.load(buffer, weights_only=True))
+    other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         expected = backbone(x)
@@ -302,17 +299,15 @@ def test_backbones_are_found_from_the_root_registry_and_its_children(scope):
 
 
 @pytest.mark.recent_torch
-def test_export_round_trip(graph_case):
+def test_export_round_trip(graph_case, tmp_path):
     torch.manual_seed(0)
     backbone = graph_case.build_small().eval()
     x = torch.randn(1, 3, 64, 96)
     size = {2: 32 * torch.export.Dim("h", min=2, max=64),
             3: 32 * torch.export.Dim("w", min=2, max=64)}  # fmt: skip
     program = torch.export.export(backbone, (x,), dynamic_shapes=(size,))
-    buffer = io.BytesIO()
-    torch.export.save(program, buffer)
-    buffer.seek(0)
-    restored = torch.export.load(buffer).module()
+    torch.export.save(program, tmp_path / "program.pt2")
+    restored = torch.export.load(tmp_path / "program.pt2").module()
     other_size = torch.randn(1, 3, 96, 64)
     with torch.no_grad():
         for image in (x, other_size):

@@ -211,6 +211,10 @@ def test_equal_names_may_come_in_any_order(kind):
             r"\(16,\) is expected.*MobileNetV2.*",
         ),
         (
+            lambda w: {n: w[n] for n in w if n != "conv1.weight"},
+            r"have bn1\.weight \(64,\) where conv1\.weight \(64, 3, 7, 7\) is",
+        ),
+        (
             lambda w: {n: w[n] for n in w if n != "layer2.0.bn1.bias"},
             r"have layer2\.0\.bn1\.running_mean \(16,\) where layer2\.0\.bn1\.bias ",
         ),
@@ -231,7 +235,7 @@ def test_equal_names_may_come_in_any_order(kind):
             r"unknown network, with weights encoder\.conv1\.weight, .*, \.\.\. Known",
         ),
     ],
-    ids=["shape", "missing", "too many", "too few", "depth", "prefix"],
+    ids=["shape", "stem", "missing", "too many", "too few", "depth", "prefix"],
 )
 def test_what_does_not_fit_is_named(change, match):
     weights = ResNet(18, base_channels=8).state_dict()

@@ -148,12 +148,13 @@ def test_fused_kernels_start_with_kaiming_variance(options, num_kernels):
 @pytest.mark.parametrize("options", OPTIONS, ids=name_of)
 def test_the_bank_around_a_kernel_fuses_to_it(options):
     torch.manual_seed(0)
-    conv = DyConv2d(4, 6, 3, num_kernels=3, coefficients=options)
-    kernel = torch.randn(6, 4, 3, 3)
+    conv = DyConv2d(4, 6, 3, num_kernels=3, coefficients=options).double()
+    kernel = torch.randn(6, 4, 3, 3, dtype=torch.double)
     kernel[2] = 0  # as many a last convolution of a block starts
     conv.weight.data = conv.bank_around(kernel)
     conv.predictor.predict_start()
-    fused = fuse_kernels(conv.weight, *conv.predictor(torch.rand(2, 4, 5, 5)))
+    x = torch.rand(2, 4, 5, 5, dtype=torch.double)
+    fused = fuse_kernels(conv.weight, *conv.predictor(x))
     torch.testing.assert_close(fused, kernel.expand(2, -1, -1, -1, -1))
     if not conv.options.static_kernel:
         assert (conv.weight.std(1) > 0).all()

@@ -111,7 +111,7 @@ def test_benchmark_of_training(run_tool, write_config, tmp_path):
 
 def test_implementations_are_timed_side_by_side(run_tool, tmp_path):
     run_tool(
-        "analysis_tools/benchmark_implementations.py", "Dy-ResNet18", "--batch", 2,
+        ROOT / "benchmarks/implementations.py", "Dy-ResNet18", "--batch", 2,
         "--shape", 32, 32, "--repeats", 1, "--format", "channels_last",
         "--json", tmp_path / "rows.json",
     )  # fmt: skip

@@ -15,7 +15,7 @@ from prettytable import PrettyTable
 from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
-from mmseg_dynet.apis import load_config
+from mmseg_dynet.apis import inner_datasets, load_config
 from mmseg_dynet.cli import config_parser
 
 SPLITS = ("train", "val", "test")
@@ -67,13 +67,6 @@ class Decoded(Dataset):
 
 def as_is(sample):
     return sample
-
-
-def leaves(dataset):
-    """The data sets inside of wrappers, e.g. ConcatDataset and RepeatDataset."""
-    if hasattr(dataset, "datasets"):
-        return [leaf for inner in dataset.datasets for leaf in leaves(inner)]
-    return leaves(dataset.dataset) if hasattr(dataset, "dataset") else [dataset]
 
 
 def shortened(items):
@@ -156,7 +149,8 @@ def main():
             continue
         seen[split] = loader.dataset
         try:
-            found = leaves(DATASETS.build(loader.dataset))
+            dataset = DATASETS.build(loader.dataset)
+            found = [inner for _, inner in inner_datasets(dataset)]
         except Exception as error:  # of an empty folder: need at least one array
             reason = f"{type(error).__name__}: {error}"
             print(f"\n{split}\nERROR: cannot be listed, or is empty ({reason})")

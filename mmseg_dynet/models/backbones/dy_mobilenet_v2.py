@@ -85,17 +85,12 @@ class DyMobileNetV2(StagedBackbone):
                     groups = math.ceil(width * widen_factor / GROUP_CHANNELS)
                     mid_channels = out_channels = groups * GROUP_CHANNELS
                 block = InvertedResidual(
-                    channels,
-                    mid_channels,
-                    out_channels,
-                    num_kernels,
+                    channels, mid_channels, out_channels, num_kernels, groups=groups,
                     stride=strides[stage] if i == 0 else 1,
                     dilation=dilations[stage] if i == 0 else 1,
-                    groups=groups,
                     expand=not same_width or expansion != 1,
-                    coefficients=coefficients,
-                    **shared,
-                )
+                    coefficients=coefficients, **shared,
+                )  # fmt: skip
                 blocks.append(block)
                 channels = out_channels
             stages.append(Sequential(*blocks))

@@ -113,21 +113,13 @@ class DyMobileNetV3(StagedBackbone):
                 mid_channels, out_channels = widen(mid), widen(out)
                 stride = first_stride if i == 0 else 1
                 block = InvertedResidual(
-                    channels,
-                    mid_channels,
-                    out_channels,
-                    num_kernels,
-                    kernel_size=kernel_size,
-                    stride=stride,
-                    dilation=dilation,
-                    groups=mid_channels,
-                    expand=mid_channels != channels,
-                    squeeze=squeeze,
+                    channels, mid_channels, out_channels, num_kernels,
+                    kernel_size=kernel_size, stride=stride, dilation=dilation,
+                    groups=mid_channels, expand=mid_channels != channels,
+                    squeeze=squeeze, coefficients=coefficients,
                     pad_layer=pad_layer(kernel_size, stride, dilation),
-                    coefficients=coefficients,
-                    norm_cfg=norm_cfg,
-                    act_cfg=dict(type=act),
-                )
+                    norm_cfg=norm_cfg, act_cfg=dict(type=act),
+                )  # fmt: skip
                 blocks.append(block)
                 channels = out_channels
             stages.append(Sequential(*blocks))

@@ -75,13 +75,9 @@ class DyResNet(ResNet):
         given = (kwargs.get("init_cfg"), kwargs.get("pretrained"))
         self._zero_last_norms = given == (None, None)
         super().__init__(
-            depth,
-            base_channels=base_channels,
-            num_stages=num_stages,
-            out_indices=out_indices,
-            frozen_stages=frozen_stages,
-            **kwargs,
-        )
+            depth, base_channels=base_channels, num_stages=num_stages,
+            out_indices=out_indices, frozen_stages=frozen_stages, **kwargs,
+        )  # fmt: skip
 
     def make_res_layer(self, **kwargs) -> nn.Module:
         """Pack the dynamic blocks of a stage into a layer of the host's."""

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from .branch import build_branch, conv_args
 
 NUM_BRANCHES = 2
-# Where torch has an operator (on CPUs it keeps channels_last); with gradient from 2.6.
+# Where torch has the operator, which keeps channels_last on CPUs; its gradient came
+# with torch 2.6.
 OPERATOR_DEVICES = ("cpu", "cuda", "meta") if torch.__version__ >= (2, 6) else ()
 
 

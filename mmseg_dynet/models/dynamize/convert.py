@@ -18,7 +18,7 @@ from mmseg_dynet.ops import (
 )
 from mmseg_dynet.ops.modules import copy_of, replace_modules
 
-from .rule import CONTAINERS, Patterns, choose
+from .rule import CONTAINERS, Patterns, choose_convolutions
 from .share import BlockPrediction, DynamizedConv2d, Share
 from .trace import convolutions
 
@@ -87,15 +87,15 @@ def dynamize(
     They share one predictor, which sees the input of the first of them: the block's
     input. Others stay static: those beside the row (a projection shortcut), on a pooled
     1x1 map (squeeze-excite), on the network's input (the stem), at its output, even if
-    that is then resized or normalised (the classifier; of a sum of several, exclude
-    them), and outside of all blocks. So do those that no DyConv2d can replace exactly:
-    with a forward, hooks, padding or a parametrization of their own, or used in several
-    places.
+    that is then resized or normalised (the classifier; if it is a sum of several, name
+    them in ``exclude``), and outside of all blocks. So do those that no DyConv2d can
+    replace exactly: with a forward, hooks, padding or a parametrization of their own,
+    or used in several places.
 
-    MACs grow by those of prediction and fusion only (see :class:`DyConv2d`), parameters
-    about ``num_kernels`` times: to make a network cheaper, build it with fewer
-    channels. A second call changes only what is still static. On several GPUs, train
-    with DistributedDataParallel: the replicas of nn.DataParallel would all call the
+    MACs grow by prediction and fusion alone (see :class:`DyConv2d`), parameters about
+    ``num_kernels``-fold: to make a network cheaper, build it with fewer channels. A
+    second call changes only what is still static. On several GPUs, train with
+    DistributedDataParallel: the replicas of nn.DataParallel would all call the
     predictors of the first GPU.
 
     ``include``, ``exclude`` and ``blocks`` are one or several regular expressions for
@@ -127,7 +127,9 @@ def dynamize(
     """
     if reduction is not None and reduction < 1:
         raise ValueError(f"reduction={reduction} must be at least 1, or None")
-    rows, alone, static, seen = choose(model, include, exclude, blocks, input_shape)
+    rows, alone, static, seen = choose_convolutions(
+        model, include, exclude, blocks, input_shape
+    )
     parameters = _count(model)
     layers = {
         name: DynamizedConv2d(
@@ -137,7 +139,8 @@ def dynamize(
         if isinstance(conv, nn.Conv2d) and name not in static
     }
     for name, layer in layers.items():
-        _replace(model, name, layer)
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, layer)
     predictors = {name: layers[name].predictor for name in alone}
     for block, row in rows.items():
         convs = [layers[name] for name in row]
@@ -260,11 +263,6 @@ def build_dynamized(
     if MMLogger._instance_dict:  # a run has begun; tools that only count stay silent
         MMLogger.get_current_instance().info(str(model.dynamization))
     return model
-
-
-def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, layer)
 
 
 def _count(model: nn.Module) -> int:

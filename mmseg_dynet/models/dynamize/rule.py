@@ -18,7 +18,7 @@ PLAIN_WRAPPERS = "mmcv.cnn.bricks.wrappers"
 Patterns = str | Sequence[str] | None
 
 
-def choose(
+def choose_convolutions(
     model: nn.Module,
     include: Patterns,
     exclude: Patterns,

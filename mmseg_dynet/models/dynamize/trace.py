@@ -32,7 +32,7 @@ class Trace:
     Attributes:
         input_shape: Of the network's input, (B, C, H, W).
         runs: How often each has run, in the order they run.
-        images: How many images each has convolved, or parts that were batched.
+        images: How many images each has convolved, counting windows that were batched.
         edges: Pairs of them, the second of which receives the output of the first.
         pooled: Those whose input is a 1x1 map; no part of ``edges``.
         stem: Those whose input comes from no convolution.

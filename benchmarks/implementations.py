@@ -31,6 +31,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def parse_args() -> Namespace:
+    """Parse the command line."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument(
         "networks",
@@ -186,6 +187,7 @@ def rows(args: Namespace) -> Iterator[dict]:
 
 
 def main() -> None:
+    """Print a table of times, and write it if asked to."""
     args = parse_args()
     if args.threads is not None:
         torch.set_num_threads(args.threads)
