@@ -39,7 +39,14 @@ def parse_args() -> Namespace:
         default=["Dy-ResNet18", "Dy-ResNet50"],
         help="networks of the paper (default: Dy-ResNet18 Dy-ResNet50)",
     )
-    parser.add_argument("--shape", type=at_least(1), nargs=2, default=[224, 224])
+    parser.add_argument(
+        "--shape",
+        type=at_least(1),
+        nargs=2,
+        default=[224, 224],
+        metavar=("H", "W"),
+        help="input size (default: 224 224)",
+    )
     parser.add_argument("--batch", type=at_least(1), nargs="+", default=[1, 8, 64])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
@@ -51,7 +58,7 @@ def parse_args() -> Namespace:
     )
     parser.add_argument("--repeats", type=at_least(1), default=10, help="default: 10")
     parser.add_argument(
-        "--seconds", type=at_least(1), help="begin no layer after so many seconds"
+        "--seconds", type=at_least(1), help="start no layer after this many seconds"
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the rows, each as it is timed"

@@ -58,7 +58,9 @@ def add_launch_arguments(parser: ArgumentParser) -> None:
         help="the launcher that started this process (default: none, a single process)",
     )
     # torch.distributed.launch passes it; torchrun sets the variable instead.
-    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
+    parser.add_argument(
+        "--local_rank", "--local-rank", type=int, default=0, help="set by the launcher"
+    )
 
 
 def default_work_dir(cfg: Config, config_path: str) -> str:
@@ -120,7 +122,8 @@ def check_data(cfg: Config, *splits: str) -> None:
             roots = " ".join(f"{inner_key}.data_root=DIR" for inner_key, _ in inner)
             raise ValueError(
                 f"{key}: {problem}. If the data is in another folder, set it with "
-                f"--cfg-options {roots}"
+                f"--cfg-options {roots}; if files end otherwise, set img_suffix and "
+                "seg_map_suffix there"
             ) from error
 
 

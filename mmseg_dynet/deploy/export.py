@@ -17,10 +17,12 @@ Legend: B images, C channels, N logits per pixel, H and W pixels.
 """
 
 import json
+import logging
 import operator
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,10 @@ except ImportError as error:
         "Run\n    pip install --upgrade torch"
     ) from error
 
-EXTENSIONS = (".onnx", ".xml", ".pt2")
+EXTENSIONS = {  # and what each needs of the extras "deploy" and "openvino"
+    ".onnx": ("onnxscript", "onnxruntime"), ".xml": ("onnxscript", "openvino"),
+    ".pt2": (),
+}  # fmt: skip
 OPSET = 18
 INPUT, OUTPUT = "images", "logits"
 _VARYING = {0: "batch", 2: "height", 3: "width"}
@@ -78,13 +83,16 @@ def export(
 
     Raises:
         ValueError: The file has another extension, or images of this shape do not fit.
+        ImportError: A package is missing.
     """
     path = Path(path)
     if path.suffix not in EXTENSIONS:
         raise ValueError(f"{path} must have an extension of {', '.join(EXTENSIONS)}")
-    if path.suffix == ".xml":
-        import openvino  # first: without its extra, fail before the work
-
+    if missing := [n for n in EXTENSIONS[path.suffix] if find_spec(n) is None]:
+        raise ImportError(
+            f"export to {path.suffix} needs {', '.join(missing)}: run\n"
+            "    pip install -e '.[deploy,openvino]' -c constraints/onedl.txt"
+        )
     texts = {name: json.dumps(value) for name, value in (metadata or {}).items()}
     fusion = _fuse_by_chain if path.suffix == ".xml" else fuse_kernels
     program = _trace(model, shape, dynamic_shape, fusion)
@@ -97,6 +105,8 @@ def export(
         onnx_program.model.metadata_props.update(texts)
         onnx_program.save(path)
         return
+    import openvino
+
     network = openvino.Core().read_model(onnx_program.model_proto.SerializeToString())
     for name, text in texts.items():
         network.set_rt_info(text, name)
@@ -291,9 +301,10 @@ def _trace(
 
 
 def _to_onnx(program: ExportedProgram, dynamic_shape: bool) -> torch.onnx.ONNXProgram:
-    # Depends on onnxscript, of the "deploy" and "openvino" extras.
     from onnx_ir.passes import common
 
+    # It also lists the packages that it could have exported.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         # torch copies what it deprecates.
         warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated", FutureWarning)

@@ -54,9 +54,10 @@ class BFloat16OptimWrapper(OptimWrapper):
         self.device_type = next(weights).device.type
         self.enabled = emulate or computes_bfloat16(self.device_type)
         if not self.enabled:
+            device = "CPU" if self.device_type == "cpu" else "GPU"
             print_log(
-                f"This {self.device_type} does not compute in bfloat16: training in "
-                "float32. (optim_wrapper.emulate=True emulates bfloat16, slowly.)",
+                f"This {device} does not compute in bfloat16: training in float32. "
+                "(optim_wrapper.emulate=True emulates bfloat16, slowly.)",
                 logger="current",
                 level=logging.WARNING,
             )

@@ -74,7 +74,7 @@ def check_weights(
             stages of a backbone, and classifiers may be for other numbers of classes.
 
     Raises:
-        ValueError: Weights are missing, have other shapes or are too many.
+        ValueError: Weights are missing, unexpected or of another shape.
     """
     given = shapes_of(weights)
     wanted = wanted_shapes(module, given)
@@ -91,8 +91,8 @@ def check_weights(
         names = ", ".join([*unfit][:5]) + ", ..." * (len(unfit) > 5)
         raise ValueError(
             f"{source} does not fit {type(module).__name__}: {len(unfit)} of "
-            f"{len({*wanted, *unfit})} weights are missing, have other shapes or are "
-            f"too many ({names}). "
+            f"{len({*wanted, *unfit})} weights are missing, unexpected or of another "
+            f"shape ({names}). "
             + _remedy(module, wanted, given)
             + ", or set default_hooks.check_setup.strict_weights=False to start them "
             "at random" * partial
@@ -164,7 +164,10 @@ def _remedy(module: nn.Module, wanted: Shapes, given: Shapes) -> str:
             if dynamized
             else "convert it with tools/model_converters/static2dynet.py"
         )
-    return "Use a checkpoint of the same network (stem, width, depth)"
+    return (
+        "Use a checkpoint of the same network (static or dynamic, stem, width, depth, "
+        "num_kernels, coefficients)"
+    )
 
 
 def _is_stage(name: str, part: nn.Module) -> bool:

@@ -43,5 +43,5 @@ def test_without_arithmetic_for_bfloat16_it_is_float32(native, monkeypatch, capl
     with wrap(model).optim_context(model):
         out = model(torch.randn(3, 4))
     assert out.dtype == (torch.bfloat16 if native else torch.float32)
-    warning = "cpu does not compute in bfloat16: training in float32"
+    warning = "CPU does not compute in bfloat16: training in float32"
     assert (warning in caplog.text) != native

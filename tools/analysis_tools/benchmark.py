@@ -108,6 +108,9 @@ def parse_args():
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the record")
     args = parser.parse_args()
+    for name in filter(None, (args.config, args.vs)):
+        if name not in NETWORKS and not Path(name).is_file():
+            parser.error(f"{name} is neither a file nor one of {', '.join(NETWORKS)}")
     if args.shape is not None and len(args.shape) % 2:
         parser.error(f"--shape takes pairs H W, got {len(args.shape)} numbers")
     if args.backend in EXPORTED and (
@@ -245,7 +248,7 @@ def measure(names: dict[str, str], shape: tuple, args: Namespace) -> dict:
 def table(records: list[dict], sides: list[str], args: Namespace) -> PrettyTable:
     rows = PrettyTable(["input", *(f"{side}, ms" for side in sides)], align="r")
     columns = {
-        "ratio": ("ratio", "{:.2f}x"),
+        "speed-up": ("ratio", "{:.2f}x"),
         "MAC ratio": ("mac_ratio", "{:.2f}x"),
         "reached": ("mac_ratio_reached", "{:.0%}"),
         **{f"{side}, peak MB": (f"{side}_peak_mb", "{:.0f}") for side in sides},
@@ -259,10 +262,8 @@ def table(records: list[dict], sides: list[str], args: Namespace) -> PrettyTable
     for title, (key, form) in columns.items():
         if key in records[0]:
             rows.add_column(title, [form.format(r[key]) for r in records], align="r")
-    what = "training step" if args.train else "inference"
-    rows.title = (
-        f"{what}, {args.backend}: median of {args.repeats} ± half the quartiles' range"
-    )
+    what = f"{'training step' if args.train else 'inference'}, {args.backend}"
+    rows.title = f"{what}: median of {args.repeats} ± half the interquartile range"
     return rows
 
 

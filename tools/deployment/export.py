@@ -1,11 +1,10 @@
 """Export a config's model, and check that the file computes the same.
 
 The file maps images, uint8, to logits of their size. It holds the classes and the
-palette of the config's test data set; where one logit tells two classes apart, also the
-threshold of its sigmoid.
+palette of the config's test data set and, for a network of one logit, the threshold of
+its sigmoid.
 """
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -108,8 +107,6 @@ def main():
         port_shape = " x ".join(map(str, (batch, number, *size)))
         table.add_row([port, f"{port_shape}, {what}"])
 
-    # It also lists the packages that it could have exported.
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     metadata = read_metadata(cfg, model)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     # The file gets its place after the check; OpenVINO's has another beside it.

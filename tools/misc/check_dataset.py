@@ -2,7 +2,7 @@
 
 Files are read by the config's own loading transforms, so nothing is refused that a
 training would read. The exit status is 1 if a file cannot be read, sizes or label
-values do not fit, or a training set has nothing to tell apart.
+values do not fit, or a training set has fewer than two classes.
 """
 
 import sys
@@ -153,7 +153,10 @@ def main():
             found = [inner for _, inner in inner_datasets(dataset)]
         except Exception as error:  # of an empty folder: need at least one array
             reason = f"{type(error).__name__}: {error}"
-            print(f"\n{split}\nERROR: cannot be listed, or is empty ({reason})")
+            print(
+                f"\n{split}\nERROR: cannot be listed, or is empty ({reason}): check "
+                "data_root, data_prefix, img_suffix and seg_map_suffix"
+            )
             num_errors += 1
             continue
         for number, dataset in enumerate(found, start=1):

@@ -6,6 +6,7 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=0.02, begin=0, end=50, by_epoch=False),
     dict(type="CosineAnnealingLR", eta_min=0.0, begin=50, end=2000, by_epoch=False),
 ]
+# Shorter runs need another val_begin, or they are never validated.
 train_cfg = dict(
     type="IterBasedTrainLoop", max_iters=2000, val_begin=1000, val_interval=200
 )
