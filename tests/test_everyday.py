@@ -78,7 +78,7 @@ def test_weights_of_the_static_twin_are_refused(train):
         train("load_from=static.pth")
     assert not list(Path("run").glob("*.pth"))
     save_weights(DYNAMIC, "dynamic.pth")
-    match = r"dynamic\.pth does not fit.*same network \(stem, width, depth\)"
+    match = r"dynamic\.pth does not fit.*same network \(static or dynamic, stem,"
     with pytest.raises(ValueError, match=match):
         train("load_from=dynamic.pth", config=STATIC)
 

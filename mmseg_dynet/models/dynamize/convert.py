@@ -153,7 +153,7 @@ def dynamize(
     # Each weight of a bank or a predictor is multiplied once per image.
     weights = [*layers.items()]
     weights += [(name, m) for name, p in predictors.items() for m in p.children()]
-    products = sum(seen.images.get(n, 0) * m.weight.numel() for n, m in weights)
+    products = sum(seen.images[n] * m.weight.numel() for n, m in weights)
     model.dynamization = Dynamization(
         blocks=rows,
         alone=alone,

@@ -167,7 +167,7 @@ def reasons_to_stay(
     def reason(name: str, conv: nn.Conv2d) -> str | None:
         if problem := why_not_exact(conv):
             return problem
-        if name in shared or seen.runs.get(name, 0) > 1:
+        if name in shared or seen.runs[name] > 1:
             return "shared between places"
         if matches(exclude, name, inside=True):
             return "excluded"

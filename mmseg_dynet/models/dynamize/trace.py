@@ -4,6 +4,7 @@ The pass runs on the meta device, and marks each tensor with the convolutions th
 was computed from.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -41,8 +42,8 @@ class Trace:
     """
 
     input_shape: tuple[int, ...]
-    runs: dict[str, int] = field(default_factory=dict)
-    images: dict[str, int] = field(default_factory=dict)
+    runs: Counter[str] = field(default_factory=Counter)
+    images: Counter[str] = field(default_factory=Counter)
     edges: set[tuple[str, str]] = field(default_factory=set)
     pooled: set[str] = field(default_factory=set)
     stem: set[str] = field(default_factory=set)
@@ -89,8 +90,8 @@ def run_once(model: nn.Module, input_shape: Sequence[int]) -> Trace:
 
     def before(name: str, args: tuple) -> None:
         x = _tensors(args)[0]
-        seen.runs[name] = seen.runs.get(name, 0) + 1
-        seen.images[name] = seen.images.get(name, 0) + x.shape[0]
+        seen.runs[name] += 1
+        seen.images[name] += x.shape[0]
         if x.shape[2:] == (1, 1):
             seen.pooled.add(name)
         elif sources := getattr(x, "convolutions", None):
