@@ -53,8 +53,7 @@ except ImportError as error:
     ) from error
 
 EXTENSIONS = {  # and what each needs of the extras "deploy" and "openvino"
-    ".onnx": ("onnxscript", "onnxruntime"), ".xml": ("onnxscript", "openvino"),
-    ".pt2": (),
+    ".onnx": ("onnxscript",), ".xml": ("onnxscript", "openvino"), ".pt2": (),
 }  # fmt: skip
 OPSET = 18
 INPUT, OUTPUT = "images", "logits"
