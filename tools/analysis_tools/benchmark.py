@@ -109,7 +109,7 @@ def parse_args():
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the record")
     args = parser.parse_args()
     for name in filter(None, (args.config, args.vs)):
-        if name not in NETWORKS and not Path(name).is_file():
+        if name not in NETWORKS and not Path(name).expanduser().is_file():
             parser.error(f"{name} is neither a file nor one of {', '.join(NETWORKS)}")
     if args.shape is not None and len(args.shape) % 2:
         parser.error(f"--shape takes pairs H W, got {len(args.shape)} numbers")

@@ -27,8 +27,8 @@ def parse_args():
         help="of the mask over the image, 0 .. 1 (default: 1, the mask alone)",
     )
     args = parser.parse_args()
-    if args.model.suffix not in (".onnx", ".xml"):
-        parser.error(f"{args.model}: the model must be a file .onnx or .xml")
+    if args.model.suffix == ".pt2":
+        parser.error(f"{args.model} needs torch: export the model to .onnx or .xml")
     if args.out.suffix != ".png":
         parser.error(f"{args.out}: a mask is written as PNG, name it OUT.png")
     if not 0 <= args.opacity <= 1:
