@@ -70,8 +70,8 @@ def build_model(cfg: Config, checkpoint: str | Path | None = None) -> nn.Module:
 def classes_and_palette(cfg: Config) -> tuple[list[str], list]:
     """The classes of a config's test data and their colours, without its files.
 
-    They are those of the data set's class, where it declares them: some classes look
-    for their files as soon as they are built.
+    They are read from METAINFO of the data set's Python class, where it has one: some
+    data sets look for their files as soon as they are built.
     """
     _, data = next(inner_datasets(cfg.test_dataloader.dataset))
     with DATASETS.switch_scope_and_registry(cfg.get("default_scope") or "mmseg") as own:
