@@ -3,7 +3,7 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -12,7 +12,8 @@ from intervals import Interval, mean_iou, over_photographs, paired, pooled, unpa
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
-AFTERWARDS = (RESULTS / "diagnosis", RESULTS / "test")
+SERIES = {RESULTS: "", RESULTS / "short": ", short runs"}  # folders, with their titles
+AFTERWARDS = ("diagnosis", "test")  # folders beside the results of the runs
 COMPARED = ("dynamic", "control", "narrowed", "twin", "constant")  # others are variants
 NAMES = {
     "resnet18": "ResNet-18",
@@ -42,7 +43,7 @@ def read(folder: Path, key: str = "seed") -> dict[tuple[str, str], Arms]:
     """
     results = defaultdict(lambda: defaultdict(dict))
     for path in sorted(folder.glob("*_seed*.json")):
-        if folder in AFTERWARDS and not (RESULTS / path.name).exists():
+        if folder.name in AFTERWARDS and not (folder.parent / path.name).exists():
             continue
         run = json.loads(path.read_text("utf-8"))
         runs = results[run["network"], run["dataset"]][run["arm"]]
@@ -66,6 +67,13 @@ def read_costs() -> dict[tuple[str, str], dict[str, dict]]:
 def title(key: tuple[str, str]) -> str:
     """A network and a data set, in words."""
     return " on ".join(NAMES[name] for name in key)
+
+
+def series() -> Iterator[tuple[str, Path, tuple[str, str], Arms]]:
+    """All results: of each series of runs its title, its folder, its key, its arms."""
+    for folder, note in SERIES.items():
+        for key, arms in sorted(read(folder).items()):
+            yield f"{title(key)}{note}", folder, key, arms
 
 
 def common_seeds(first: dict, second: dict) -> list[int]:
@@ -117,8 +125,8 @@ def summary() -> str:
     """The table of README.md: cost and mIoU of all that is compared."""
     costs = read_costs()
     rows = [["", "10^6 parameters", "GMACs", "ms", "seeds", "mIoU", "dynamic minus it"]]
-    for key, arms in sorted(read(RESULTS).items()):
-        rows.append([f"**{title(key)}**", *[""] * 6])
+    for name, _, key, arms in series():
+        rows.append([f"**{name}**", *[""] * 6])
         for arm in COMPARED:
             if not (runs := arms.get(arm)):
                 continue
@@ -280,21 +288,19 @@ def overall() -> str:
 
 def details() -> str:
     """The tables of RESULTS.md."""
-    results = read(RESULTS)
-    diagnosis, judge = read(RESULTS / "diagnosis"), read(RESULTS / "test")
-    tuned = read(RESULTS / "rates", "lr")  # by seed 0
     parts = [overall()]
-    for key, arms in sorted(results.items()):
-        parts += [f"## {title(key)}\n", arms_table(arms)]
-        parts.append(differences_table(arms, key in tuned))
+    for name, folder, key, arms in series():
+        tuned = key in read(folder / "rates", "lr")  # by seed 0
+        diagnosis, judge = (read(folder / part)[key] for part in AFTERWARDS)
+        parts += [f"## {name}\n", arms_table(arms), differences_table(arms, tuned)]
         for heading, content in {
             "Variants": variants_table(arms),
             "By class": classes_table(arms),
-            "Other photographs": photographs_table(diagnosis[key]),
-            "Coefficients": coefficients_table(diagnosis[key]),
+            "Other photographs": photographs_table(diagnosis),
+            "Coefficients": coefficients_table(diagnosis),
         }.items():
             parts += [f"{heading}:\n", content] if content else []
-        for part, runs in judged(judge[key]).items():
+        for part, runs in judged(judge).items():
             parts += [f"Test split, {part}:\n", arms_table(runs)]
             parts.append(differences_table(runs))
     return "\n".join(part for part in parts if part)

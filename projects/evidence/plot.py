@@ -2,7 +2,7 @@
 
 from statistics import mean, stdev
 
-from analyze import FOLDER, RESULTS, read, read_costs, title
+from analyze import FOLDER, read_costs, series
 from matplotlib.figure import Figure
 
 from mmseg_dynet.files import write_figure
@@ -18,11 +18,11 @@ STYLES = {  # colour and marker
 
 def main() -> None:
     """Plot mIoU over cost; the bars are standard deviations over seeds."""
-    costs, results = read_costs(), read(RESULTS)
+    costs, results = read_costs(), [*series()]
     figure = Figure(figsize=(9, 3 * len(results)), layout="constrained")
     axes = figure.subplots(len(results), 2, squeeze=False, sharey="row")
-    for row, (key, arms) in zip(axes, sorted(results.items()), strict=True):
-        row[0].set(title=title(key), ylabel="mIoU, %", xlabel="GMACs per image")
+    for row, (name, _, key, arms) in zip(axes, results, strict=True):
+        row[0].set(title=name, ylabel="mIoU, %", xlabel="GMACs per image")
         row[1].set(xlabel="ms per image, one thread")
         for arm, (colour, marker) in STYLES.items():
             if arm not in arms:

@@ -1,4 +1,4 @@
-"""Arm "softmax": over kernels, its temperature lowered from 30 to 1 in a quarter of a short run."""
+"""Arm "softmax": over kernels, its temperature lowered from 30 to 1."""
 
 _base_ = "./dy-r18-d16_fcn_1xb4_labelmefacade-192x256.py"
 model = dict(backbone=dict(coefficients=dict(normaliser="softmax")))
