@@ -116,10 +116,10 @@ def render():
 
 def headline():
     """The table of the project's README in Markdown."""
-    accuracy, (times, machine) = read_accuracy(), read_times()
+    times, machine = read_times()
     lines = [
-        "| network | GMACs, backbone | GMACs, head | CPU, ms | mIoU, % |",
-        "| :-- | --: | --: | --: | --: |",
+        "| network | GMACs, backbone | GMACs, head | CPU, ms |",
+        "| :-- | --: | --: | --: |",
     ]
     for name, start in HEADLINE.items():
         path = FOLDER / f"{start}_4xb2-80k_cityscapes-512x1024.py"
@@ -129,7 +129,6 @@ def headline():
             f"{backbone:.1f}",
             f"{head:.1f}",
             times.get(path.stem, "-"),
-            accuracy.get(path.stem, "not trained here"),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", f"Times by `benchmarks/run.sh`: {machine}."])

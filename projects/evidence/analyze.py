@@ -149,7 +149,8 @@ def arms_table(arms: Arms) -> str:
     rows = [["arm", "seeds", "whole images", "windows", "gain of the last fifth"]]
     for arm, runs in arms.items():
         scores = ([run[key] for run in runs.values()] for key in WAYS)
-        gains = [last_fifth(run) for run in runs.values() if "curve" in run]
+        curves = (run for run in runs.values() if len(run.get("curve", ())) > 1)
+        gains = [*map(last_fifth, curves)]
         gain = f"{mean(gains):.1f}" if gains else ""
         rows.append([arm, f"{len(runs)}", *map(mean_and_deviation, scores), gain])
     return table(rows)
@@ -234,7 +235,7 @@ def photographs_table(arms: Arms) -> str:
 def coefficients_table(arms: Arms) -> str:
     """How far coefficients move, and the mIoU that it costs to fix them."""
     head = ["arm", "seeds", "SD between images", "% of the total SD"]
-    head += ["fixed", "95 %", "norms fitted", "both", "fixed minus control", "95 %"]
+    head += ["fixed", "95 %", "norms re-estimated", "both", "fixed minus control", "95 %"]
     rows = [head]
     for arm, runs in arms.items():
         runs = {seed: run for seed, run in runs.items() if "fixed_mIoU" in run}
