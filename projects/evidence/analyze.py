@@ -235,8 +235,8 @@ def photographs_table(arms: Arms) -> str:
 def coefficients_table(arms: Arms) -> str:
     """How far coefficients move, and the mIoU that it costs to fix them."""
     head = ["arm", "seeds", "SD between images", "% of the total SD"]
-    head += ["fixed", "95 %", "norms re-estimated", "both", "fixed minus control", "95 %"]
-    rows = [head]
+    head += ["fixed", "95 %", "norms re-estimated", "both"]
+    rows = [[*head, "fixed minus control", "95 %"]]
     for arm, runs in arms.items():
         runs = {seed: run for seed, run in runs.items() if "fixed_mIoU" in run}
         if not runs:
