@@ -34,7 +34,7 @@ def main():
     if args.show or args.show_dir:
         hook = cfg.default_hooks.get("visualization") or {}
         cfg.default_hooks.visualization = dict(
-            hook or dict(type="SegVisualizationHook"),
+            hook or dict(type="mmseg.SegVisualizationHook"),
             interval=1,  # the hook's own would paint every 50th image only
             show=args.show,
             wait_time=args.wait_time,

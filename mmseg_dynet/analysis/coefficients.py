@@ -59,7 +59,7 @@ class CoefficientRecorder(AbstractContextManager):
 
     Memory does not grow with the number of images: each layer takes five arrays (O, K).
     Layers are hooked, not changed; :meth:`remove`, or the end of the ``with`` block,
-    removes the hooks and keeps the record. The network may be in any mode.
+    removes the hooks and keeps the record. A compiled network that has run ignores it.
 
     Raises:
         ValueError: The network has no dynamic layer.

@@ -41,6 +41,7 @@ from mmseg_dynet.ops import DyConv2d, fuse_kernels
 from mmseg_dynet.ops.modules import copy_of, replace_modules
 
 from .fold_bn import fold_bn
+from .kernel_reuse import is_reusing
 from .runtimes import onnxruntime_call, openvino_call
 
 try:
@@ -212,6 +213,11 @@ class MatmulPool(nn.Module):
         return rows @ x @ columns.T
 
 
+def _matmul_pool(pool: nn.AdaptiveAvgPool2d) -> nn.Module:
+    own_forward = type(pool).forward is not nn.AdaptiveAvgPool2d.forward
+    return pool if own_forward else MatmulPool(pool)
+
+
 def _average(size: int, bins: int, like: Tensor) -> Tensor:
     """The matrix (bins, size) that averages over the window of each bin."""
     pixels = torch.arange(size, device=like.device)
@@ -265,8 +271,10 @@ def _trace(
     dynamic_shape: bool,
     fusion: Callable[[Tensor, Tensor], Tensor] = fuse_kernels,
 ) -> ExportedProgram:
+    if any(is_reusing(module) for module in model.modules()):
+        raise ValueError("remove() the KernelReuse that this model is under")
     network = fold_bn(model).cpu().requires_grad_(False)
-    replace_modules(network, nn.AdaptiveAvgPool2d, MatmulPool)
+    replace_modules(network, nn.AdaptiveAvgPool2d, _matmul_pool)
     replace_modules(network, Conv2dAdaptivePadding, _same_padded)
     dynamic_layers = [m for m in network.modules() if isinstance(m, DyConv2d)]
     for layer in dynamic_layers:

@@ -49,14 +49,12 @@ class Int8DyConv2d(DyConv2d):
         """Fuse the bank with coefficients (B, O, K) to (B, O, C/G, kH, kW).
 
         Raises:
-            ValueError: The coefficients have another shape, or are not float32.
+            ValueError: The coefficients have another shape.
         """
         # The embedding bag would read past weights that are too few.
         check_coefficients(coeff, self.out_channels, self.num_kernels)
         check_meta(self.bank, coeff)
-        if coeff.dtype != torch.float32:
-            raise ValueError(f"coeff must be float32 for int8 banks, got {coeff.dtype}")
-        kernels = weighted_sums(self.bank, self.rows, self.bags, coeff)
+        kernels = weighted_sums(self.bank, self.rows, self.bags, coeff.float())
         kernels = kernels.reshape(*coeff.shape[:2], *self.kernel_shape)
         return kernels.permute(0, 1, 4, 2, 3) if self.channels_last else kernels
 
@@ -91,14 +89,11 @@ class Int8Linear(nn.Module):
         """Map x (B, inputs) to (B, outputs).
 
         Raises:
-            ValueError: x has another shape, or is not float32.
+            ValueError: x has another shape.
         """
-        if x.shape[1:] != self.rows.shape or x.dtype != torch.float32:
-            raise ValueError(
-                f"x must be (B, {len(self.rows)}) of float32, got {tuple(x.shape)} of "
-                f"{x.dtype}"
-            )
-        out = weighted_sums(self.columns, self.rows, self.bags, x)
+        if x.shape[1:] != self.rows.shape:
+            raise ValueError(f"x must be (B, {len(self.rows)}), got {tuple(x.shape)}")
+        out = weighted_sums(self.columns, self.rows, self.bags, x.float())
         return out if self.bias is None else out + self.bias
 
 

@@ -38,14 +38,14 @@ class KernelReuse(AbstractContextManager):
         every: Frames that share kernels, including the key frame; 1 disables reuse.
 
     Raises:
-        ValueError: ``every`` is below 1, or the network already has a KernelReuse.
-            On a call: the network is in training mode, gradients are recorded, or the
-            batch size differs from the key frame's. Images may change their size.
+        ValueError: ``every`` is not a whole number above 0, or the network already has
+            a KernelReuse. On a call: the network is in training mode, gradients are
+            recorded, or the batch size differs from the key frame's.
     """
 
     def __init__(self, model: nn.Module, every: int) -> None:
-        if every < 1:
-            raise ValueError(f"every={every} must be at least 1")
+        if every < 1 or every % 1:
+            raise ValueError(f"every={every} must be a whole number, at least 1")
         if isinstance(model, DataParallel | DistributedDataParallel):
             model = model.module  # whose test_step theirs calls
         self._replaced = [
@@ -54,7 +54,7 @@ class KernelReuse(AbstractContextManager):
             for kind, name in ((CoefficientPredictor, "forward"), (DyConv2d, "fuse"))
             if isinstance(module, kind)
         ]
-        if any(isinstance(getattr(*place), _Kept) for place in self._replaced):
+        if any(is_reusing(module) for module, _ in self._replaced):
             raise ValueError("remove() the KernelReuse that this model is under")
         self.every = every
         self.restart()
@@ -111,3 +111,8 @@ class _Kept:
                 "restart() when the batch size changes, or use every=1"
             )
         return self._result
+
+
+def is_reusing(module: nn.Module) -> bool:
+    """Whether a module's ``fuse`` or ``forward`` is that of a KernelReuse."""
+    return any(isinstance(value, _Kept) for value in vars(module).values())

@@ -28,7 +28,12 @@ def optimize_for_inference(model: nn.Module, int8: bool = False) -> nn.Module:
         int8: Whether to store banks and the matrices of predictors with eight bits per
             weight (:mod:`mmseg_dynet.deploy.int8`): a quarter of the memory, but check
             the accuracy. Otherwise outputs are equal up to rounding.
+
+    Raises:
+        ValueError: The network has banks of eight bits already.
     """
+    if any(isinstance(m, Int8DyConv2d) for m in model.modules()):
+        raise ValueError("the network is int8 already: give the float network")
     model = fold_bn(model).to(memory_format=torch.channels_last)
     predictors = [m for m in model.modules() if isinstance(m, CoefficientPredictor)]
     if int8:

@@ -1,6 +1,7 @@
 """Small hooks for MMEngine's Runner."""
 
 import torch
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -60,8 +61,9 @@ class CoefficientHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Stop recording, and pass the values to LoggerHook."""
         self._recorder.remove()
-        for name, value in average(self._recorder.summarize()).items():
-            runner.message_hub.update_scalar(f"val/coefficients/{name}", value)
+        if is_main_process():
+            for name, value in average(self._recorder.summarize()).items():
+                runner.message_hub.update_scalar(f"val/coefficients/{name}", value)
 
 
 class TemperatureHook(Hook):

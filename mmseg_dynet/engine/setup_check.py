@@ -127,8 +127,8 @@ def _check_classes(model: nn.Module, loader: DataLoader, key: str) -> None:
         return
     for name, head in _heads(model):
         # One channel under a sigmoid tells two classes apart, however they are counted.
-        numbers = {head.num_classes, 2 if head.num_classes == 1 else 0}
-        if len(classes) not in numbers:
+        pair = head.num_classes, len(classes)
+        if pair[0] != pair[1] and pair != (1, 2):
             option = f"model.{name}.num_classes"
             raise ValueError(
                 f"{option} is {head.num_classes}, but {key} ({type(dataset).__name__}) "

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from mmseg_dynet.models.dynamize.share import DynamizedConv2d
 from mmseg_dynet.ops import DyConv2d
 
-from .checkpoint import weights_of
-
 # Never required: counters that MMEngine does not miss, and what mmcv's ConvAWS computes
 # while it loads.
 NOT_MISSED = ("num_batches_tracked", ".weight_gamma", ".weight_beta")
@@ -35,14 +33,17 @@ def check_pretrained(model: nn.Module) -> None:
             if init_cfg["type"] not in ("Pretrained", PretrainedInit):
                 continue
             path, prefix = init_cfg["checkpoint"], init_cfg.get("prefix") or ""
-            start = prefix and prefix.removesuffix(".") + "."
             content = CheckpointLoader.load_checkpoint(path, map_location="cpu")
             if "state_dict" not in content and "model" in content:
                 raise ValueError(
                     f"{path} has its weights under model, where init_cfg does not "
                     'look: save them alone, torch.save(torch.load(...)["model"], ...)'
                 )
-            weights = weights_of(content)
+            weights = content.get("state_dict", content)
+            first = next(iter(module.state_dict()), "")
+            # Without a prefix, MMEngine removes that of a wrapper.
+            start = prefix or ("module" if f"module.{first}" in weights else "")
+            start = start and start.removesuffix(".") + "."
             inside = [n for n in weights if n.startswith(start)]
             weights = {n.removeprefix(start): weights[n] for n in inside}
             source = f"{path}, for {name or 'the model'} with {prefix=},"
@@ -154,7 +155,7 @@ def _remedy(module: nn.Module, wanted: Shapes, given: Shapes) -> str:
     first = next(iter(wanted))
     nested = [n.removesuffix(first) for n in given if n.endswith(f".{first}")]
     if nested and first not in given:
-        return f'Its names begin with "{nested[0]}": give init_cfg that prefix'
+        return f'Its names begin with "{nested[0]}": remove that, or give it as prefix'
     is_dynamic = any(isinstance(m, DyConv2d) for m in module.modules())
     is_static = given and 5 not in map(len, given.values())
     dynamized = _dynamized_layers(module).values()
@@ -162,7 +163,8 @@ def _remedy(module: nn.Module, wanted: Shapes, given: Shapes) -> str:
         return "It looks like a checkpoint of a static network: " + (
             'set from_static=True beside type="Dynamized"'
             if dynamized
-            else "convert it with tools/model_converters/static2dynet.py"
+            else "static2dynet.py converts those of ResNet and MobileNet; others fit "
+            'type="Dynamized" with from_static=True'
         )
     return (
         "Use a checkpoint of the same network (static or dynamic, stem, width, depth, "

@@ -105,9 +105,9 @@ def to_dynamic(
     dynamic = dict(num_kernels=num_kernels)
     if coefficients:
         dynamic["coefficients"] = dict(coefficients)
-    source, options, network = _recognise(static, dynamic)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
+        source, options, network = _recognise(static, dynamic)
         dynamic = _fill(network, static, source)
     backbone = dict(type=type(network).__name__, **options)
     mmpretrain_backbone = None
@@ -127,7 +127,7 @@ def to_dynamic(
 def _recognise(
     weights: Mapping[str, Tensor], dynamic: dict
 ) -> tuple[str, dict, nn.Module]:
-    """Find the static network; return its name, and the dynamic one on "meta"."""
+    """Find the static network; return its name, and the dynamic one."""
     mark = next((mark for mark in MARKS if mark in weights), None)
     if mark is None:
         names = ", ".join(list(weights)[:5])
@@ -153,8 +153,7 @@ def _recognise(
     stems = [w for n, w in weights.items() if n.startswith(STEMS) and w.ndim == 4]
     if stems and stems[0].shape[1] != 3:
         options["in_channels"] = stems[0].shape[1]
-    with torch.device("meta"):
-        return source, options, kind(**options, **outputs)
+    return source, options, kind(**options, **outputs)
 
 
 def _recognise_resnet(weights: Mapping[str, Tensor]) -> tuple[str, dict]:
@@ -182,19 +181,14 @@ def _fill(
     network: nn.Module, static: Mapping[str, Tensor], source: str
 ) -> dict[str, Tensor]:
     """Give the dynamic network the static one's weights, which have the same order."""
-    banks, predictors = {}, {}
+    banks, predictors = {}, set()
     for name, module in network.named_modules():
         if isinstance(module, DyConv2d):
             banks[f"{name}.weight"] = module
         elif isinstance(module, CoefficientPredictor):
-            hidden = module.hidden and len(module.hidden.bias)
-            predictor = CoefficientPredictor(  # not on "meta"
-                module.in_channels, module.out_channels, module.num_kernels, hidden,
-                module.options,
-            )  # fmt: skip
-            predictor.predict_start()
-            predictors |= {f"{name}.{n}": w for n, w in predictor.state_dict().items()}
-    dynamic = network.state_dict() | predictors
+            module.predict_start()
+            predictors |= {f"{name}.{inside}" for inside in module.state_dict()}
+    dynamic = network.state_dict()
     wanted = {
         name: tuple((weight[:, 0] if name in banks else weight).shape)
         for name, weight in dynamic.items()

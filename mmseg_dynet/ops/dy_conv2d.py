@@ -76,7 +76,7 @@ class DyConv2d(nn.Module):
             stride=stride, dilation=dilation, groups=groups, num_kernels=num_kernels,
         )  # fmt: skip
         for name, value in positive.items():
-            if min(_pair(value)) < 1:
+            if any(not number or number < 1 for number in _pair(value)):
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if isinstance(padding, str) or min(_pair(padding)) < 0:
             raise ValueError(

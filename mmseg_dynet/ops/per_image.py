@@ -74,13 +74,12 @@ def choose(x: Tensor, kernels: Tensor, groups: int) -> str:
     if _forced in ("grouped", "loop") or (_forced == "matmul" and pointwise):
         return _forced
     one = x.shape[0] < 2  # not len(), which fixes the size in a graph
-    if one and not pointwise:
-        return "grouped"
     # A compiled, exported or traced graph may be used for other sizes than x's.
     graph = is_compiling() or torch.jit.is_tracing()
     on_cpu = x.device.type == "cpu" and not graph
     if one:
-        return "matmul" if on_cpu and 0 < x.numel() <= _SMALL else "grouped"
+        is_small = pointwise and on_cpu and 0 < x.numel() <= _SMALL
+        return "matmul" if is_small else "grouped"
     if pointwise:
         return "matmul"
     # "grouped" merges batch and channels: in channels_last, this takes a copy.

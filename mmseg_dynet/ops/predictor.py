@@ -4,7 +4,7 @@ Shape legend: see :mod:`mmseg_dynet.ops.functional`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -70,7 +70,12 @@ class CoefficientOptions:
     @classmethod
     def of(cls, options: "Mapping | CoefficientOptions | None") -> "CoefficientOptions":
         """Take options as a config gives them: a dict, or None for the defaults."""
-        return options if isinstance(options, cls) else cls(**(options or {}))
+        if isinstance(options, cls):
+            return options
+        names = [field.name for field in fields(cls)]
+        if unknown := [name for name in options or {} if name not in names]:
+            raise ValueError(f"coefficients: {unknown} are not of {', '.join(names)}")
+        return cls(**(options or {}))
 
     def num_predicted(self, num_kernels: int) -> int:
         """How many of K coefficients are predicted: all but that of a static kernel."""

@@ -16,7 +16,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from mmseg_dynet.apis import build_model, load_config
-from mmseg_dynet.deploy import fold_bn
+from mmseg_dynet.deploy import KernelReuse, fold_bn
 from mmseg_dynet.deploy.export import (
     OPSET,
     MatmulPool,
@@ -343,9 +343,12 @@ def test_a_shape_that_the_network_does_not_take_is_named(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_extension_of_no_format_is_refused():
+def test_an_extension_of_no_format_and_kept_kernels_are_refused():
+    model = build()
     with pytest.raises(ValueError, match=r"model\.engine must have .* \.xml, \.pt2$"):
-        export(build(), (3, *SMALL), Path("model.engine"))
+        export(model, (3, *SMALL), Path("model.engine"))
+    with KernelReuse(model, every=2), pytest.raises(ValueError, match=r"remove\(\)"):
+        export(model, (3, *SMALL), Path("model.onnx"))
 
 
 @pytest.mark.parametrize("bins", (1, 2, 3, 6, (2, 5), (None, 4)))
@@ -354,3 +357,13 @@ def test_matmul_pool_is_adaptive_pooling(bins):
     for height, width in ((6, 6), (7, 13), (12, 18), (4, 5), (65, 97)):
         x = torch.randn(2, 3, height, width)
         torch.testing.assert_close(MatmulPool(pool)(x), pool(x), rtol=0, atol=1e-6)
+
+
+def test_a_pool_with_a_forward_of_its_own_is_exported_as_it_is(tmp_path):
+    class Corner(nn.AdaptiveAvgPool2d):
+        def forward(self, x):
+            return x[..., :1, :1]
+
+    x = torch.rand(1, 3, *SMALL)
+    export(Corner(1), (3, *SMALL), tmp_path / "pool.pt2")
+    assert torch.equal(run_exported(tmp_path / "pool.pt2", x), Corner(1)(x))

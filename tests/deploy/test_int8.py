@@ -71,15 +71,11 @@ def test_misuse_ends_in_an_error():
     for shape in ((1, 6, 2), (1, 6, 4), (1, 5, 3), (6, 3)):
         with pytest.raises(ValueError, match=r"coeff must be \(B, O, K\)"):
             packed(x, torch.rand(shape))
-    with pytest.raises(ValueError, match=r"must be float32 for int8 banks, got .*64"):
-        packed.fuse(torch.rand(1, 6, 3).double())
     with pytest.raises(ValueError, match="tensors are on cpu and on meta"):
         packed.fuse(torch.rand(1, 6, 3, device="meta"))
     for x in (torch.rand(1, 4), torch.rand(2, 6), torch.rand(5)):
-        with pytest.raises(ValueError, match=r"x must be \(B, 5\) of float32, got"):
+        with pytest.raises(ValueError, match=r"x must be \(B, 5\), got"):
             Int8Linear(nn.Linear(5, 7))(x)
-    with pytest.raises(ValueError, match=r"float32, got \(1, 5\) of torch.float64"):
-        Int8Linear(nn.Linear(5, 7))(torch.rand(1, 5).double())
 
 
 def test_where_others_fuse_feature_maps_kernels_are_fused():
@@ -143,7 +139,7 @@ def test_layouts_of_an_optimized_network():
         assert linear.weight.t().is_contiguous()
 
 
-def test_packed_weights_take_a_quarter_and_survive_saving():
+def test_packed_weights_take_a_quarter_and_survive_saving_and_autocast():
     packed, other = (
         optimize_for_inference(DyResNet(18, base_channels=8), int8=True)
         for _ in range(2)
@@ -156,5 +152,9 @@ def test_packed_weights_take_a_quarter_and_survive_saving():
     assert predictor.logits.columns.shape == (16, 2 * 8 * 6 + 8)
     other.load_state_dict(packed.state_dict())
     x = torch.randn(1, 3, 32, 32)
-    for out, expected in zip(other(x), packed(x), strict=True):
-        assert torch.equal(out, expected)
+    expected = packed(x)
+    assert all(map(torch.equal, other(x), expected))
+    with torch.autocast("cpu"):
+        assert (packed(x)[0] - expected[0]).norm() < 0.05 * expected[0].norm()
+    with pytest.raises(ValueError, match="int8 already: give the float network"):
+        optimize_for_inference(packed)

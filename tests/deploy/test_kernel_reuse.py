@@ -261,9 +261,10 @@ def test_training_and_gradients_are_refused(network):
             network(frame)
 
 
-def test_every_below_1_is_refused(network):
-    with pytest.raises(ValueError, match="every=0 must be at least 1"):
-        KernelReuse(network, every=0)
+@pytest.mark.parametrize("every", (0, 2.5))
+def test_every_below_1_or_a_fraction_is_refused(network, every):
+    with pytest.raises(ValueError, match=f"every={every} must be a whole number"):
+        KernelReuse(network, every)
 
 
 def test_a_static_network_is_left_as_it_is():

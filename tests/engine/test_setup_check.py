@@ -106,6 +106,16 @@ def test_stages_that_are_not_built_do_not_matter(dy_mobile, prefix):
     assert all(torch.equal(source[n], w) for n, w in model.state_dict().items())
 
 
+def test_a_prefix_may_hold_that_of_a_wrapper(dy_mobile, tmp_path):
+    weights = torch.load(dy_mobile)["state_dict"]
+    path = str(tmp_path / "wrapped.pth")
+    weights = {n.replace("backbone", "module.encoder_q"): w for n, w in weights.items()}
+    save_checkpoint(dict(state_dict=weights), path)
+    check(dy_mobile_from(path, "module.encoder_q", out_indices=(7,)))
+    with pytest.raises(ValueError, match=r'begin with "module\.encoder_q\."'):
+        check(dy_mobile_from(path, ""))
+
+
 def test_weights_that_init_cfg_does_not_fill_are_named(dy_mobile, tmp_path):
     short = str(tmp_path / "short.pth")
     save_checkpoint(DyMobileNetV2(out_indices=(6,)).state_dict(), short)

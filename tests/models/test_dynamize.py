@@ -460,6 +460,8 @@ def test_include_exclude_and_blocks():
     for option in ("include", "exclude", "blocks"):
         with pytest.raises(ValueError, match=f"^{option}: 'stage' matches no mod"):
             dynamize(Toy(), **{option: ["", "stage"]})
+    with pytest.raises(ValueError, match=r"include: '\*' matches .*nothing to repeat"):
+        dynamize(Toy(), include="*")
 
 
 def test_a_second_call_changes_only_what_is_still_static():
@@ -481,6 +483,7 @@ def test_a_second_call_changes_only_what_is_still_static():
         (nn.Conv2d(3, 4, 3), dict(include=".*"), "or is one: use DyConv2d"),
         (nn.Sequential(nn.Conv2d(3, 3, 1)), {}, "0 sees the network's input"),
         (Toy(), dict(reduction=0), "reduction=0 must be at least 1"),
+        (Toy(), dict(num_kernels=None), "num_kernels must be at least 1, got None"),
         (Toy(), dict(exclude=".*"), "no convolution of Toy .* first excluded"),
         (Toy(), dict(input_shape=(1, 4, 8, 8)), r"not run on a tensor \(1, 4, 8, 8\)"),
         (Toy(), dict(coefficients=dict(static_kernel=True), num_kernels=1), "at least"),
@@ -498,7 +501,7 @@ def test_a_network_that_stays_static_is_an_error(model, options, message):
         nn.Identity(),
         nn.Upsample(scale_factor=2, mode="bilinear"),
         nn.Softmax(1),
-        lambda logits: logits[..., 1:, 1:].squeeze(1).permute(0, 2, 3, 1).half(),
+        lambda logits: logits[..., 1:, 1:].unsqueeze(1).movedim(2, -1).half(),
         lambda logits: {
             "out": nn.functional.interpolate(input=logits, size=8).sigmoid()
         },

@@ -197,6 +197,7 @@ def test_macs_by_hand(options, hidden, macs):
     [
         (dict(granularity="filter"), "'filter' is not one of channel, kernel, product"),
         (dict(normaliser="tanh"), "'tanh' is not one of sigmoid, softmax, l1"),
+        (dict(normalizer="l1"), r"\['normalizer'\] are not of granularity, normaliser"),
         (dict(temperature=0), "temperature must be above 0"),
         (dict(momentum=2), "momentum above 0 and at most 1, got .* momentum=2"),
         (dict(static_kernel=True), "needs at least 2 kernels"),

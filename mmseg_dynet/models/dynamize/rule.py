@@ -129,14 +129,22 @@ def _inside(name: str, module: str) -> bool:
     return not module or f"{name}.".startswith(f"{module}.")
 
 
+def _listed(patterns: Patterns) -> Sequence[str]:
+    return [patterns] if isinstance(patterns, str) else patterns or ()
+
+
 def check_patterns(model: nn.Module, **options: Patterns) -> None:
     """Raise a ValueError if a pattern of an option matches the name of no module."""
     names = [name for name, _ in model.named_modules(remove_duplicate=False)]
     for option, patterns in options.items():
-        for pattern in [patterns] if isinstance(patterns, str) else patterns or ():
-            if not any(re.fullmatch(pattern, name) for name in names):
+        for pattern in _listed(patterns):
+            try:
+                found, problem = any(re.fullmatch(pattern, n) for n in names), ""
+            except re.error as error:
+                found, problem = False, f" ({error})"
+            if not found:
                 raise ValueError(
-                    f"{option}: {pattern!r} matches no module: give a regular "
+                    f"{option}: {pattern!r} matches no module{problem}: give a regular "
                     f"expression for a whole dotted name, such as {names[-1]!r}"
                 )
 
@@ -146,10 +154,9 @@ def matches(patterns: Patterns, name: str, inside: bool = False) -> bool:
 
     With ``inside``, the name of a module around it does as well.
     """
-    patterns = [patterns] if isinstance(patterns, str) else patterns or ()
     parts = name.split(".")
     outer = [".".join(parts[:i]) for i in range(1, len(parts))] if inside else []
-    return any(re.fullmatch(p, n) for p in patterns for n in (name, *outer))
+    return any(re.fullmatch(p, n) for p in _listed(patterns) for n in (name, *outer))
 
 
 def reasons_to_stay(

@@ -5,7 +5,7 @@ was computed from.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -22,7 +22,8 @@ AFTER_CLASSIFIER = {
     "interpolate", "pixel_shuffle", "pad", "softmax", "log_softmax", "sigmoid",
     "logsigmoid", "tanh", "__getitem__", "narrow", "chunk", "squeeze", "permute",
     "transpose", "view", "reshape", "flatten", "contiguous", "clone", "float", "half",
-    "bfloat16", "double", "to",
+    "bfloat16", "double", "to", "type", "detach", "unsqueeze", "unflatten", "split",
+    "unbind", "movedim", "swapaxes", "expand",
 }  # fmt: skip
 
 
@@ -67,13 +68,10 @@ class _Marks(TorchFunctionMode):
         if func.__name__ in AFTER_CLASSIFIER:
             for tensor in _tensors(out):
                 tensor.source = getattr(inputs[0], "source", None)
-        elif inputs and out is inputs[0] and _is_in_place(func, kwargs):
-            out.source = None  # an activation, say, is not a classifier's output
+        elif func.__name__.endswith("_") or (kwargs or {}).get("inplace"):
+            for tensor in _tensors(out):  # an activation, say, is not a classifier's
+                tensor.source = None
         return out
-
-
-def _is_in_place(func: Callable, kwargs: Mapping | None) -> bool:
-    return func.__name__.endswith("_") or bool((kwargs or {}).get("inplace"))
 
 
 def _tensors(tree: object) -> list[Tensor]:
