@@ -13,6 +13,7 @@ STYLES = {  # colour and marker
     "narrowed": ("C2", "^"),
     "twin": ("0.3", "D"),
     "constant": ("C1", "v"),
+    "one-kernel": ("C4", "P"),  # the best of the variants
 }
 
 
