@@ -40,9 +40,9 @@ def check_pretrained(model: nn.Module) -> None:
                     'look: save them alone, torch.save(torch.load(...)["model"], ...)'
                 )
             weights = content.get("state_dict", content)
-            first = next(iter(module.state_dict()), "")
             # Without a prefix, MMEngine removes that of a wrapper.
-            start = prefix or ("module" if f"module.{first}" in weights else "")
+            is_wrapped = any(f"module.{n}" in weights for n in module.state_dict())
+            start = prefix or ("module" if is_wrapped else "")
             start = start and start.removesuffix(".") + "."
             inside = [n for n in weights if n.startswith(start)]
             weights = {n.removeprefix(start): weights[n] for n in inside}
