@@ -6,3 +6,4 @@ _base_ = [
     "_base_/schedule_8k.py",
 ]
 model = {{_base_.set_model}}
+optim_wrapper = dict(optimizer=dict(lr=0.008))  # the best of three
