@@ -63,7 +63,10 @@ def parse_args() -> Namespace:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the rows, each as it is timed"
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if unknown := {*args.networks} - {*NETWORKS}:
+        parser.error(f"{', '.join(unknown)}: networks are {', '.join(NETWORKS)}")
+    return args
 
 
 def dynamic_layers(network: str, shape: list[int]) -> dict[str, tuple[DyConv2d, tuple]]:

@@ -6,6 +6,7 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 WANTED=("$@")
+MEASURED=0
 
 measure() {  # NAME DYNAMIC STATIC OPTION...
     local name=$1 dynamic=$2 static=$3 wanted
@@ -14,6 +15,7 @@ measure() {  # NAME DYNAMIC STATIC OPTION...
         # shellcheck disable=SC2053  # a pattern
         if [[ $name == $wanted ]]; then
             echo "$name"
+            MEASURED=1
             "${PYTHON:-python}" -W ignore tools/analysis_tools/benchmark.py \
                 "$dynamic" --vs "$static" --threads 2 \
                 --json "benchmarks/$name.json" "$@"
@@ -71,3 +73,8 @@ measure resnet18-training-64x64-contiguous "${R18[@]}" --train --shape 64 64 \
     --batch 64 --memory-format contiguous
 measure resnet18-training-224x224 "${R18[@]}" --train --shape 224 224 --batch 16 \
     --repeats 10
+
+if ((!MEASURED)); then
+    echo "no measurement is called ${WANTED[*]}" >&2
+    exit 2
+fi

@@ -34,6 +34,8 @@ def write_json(path: Path, content: object) -> None:
 
 
 def write_figure(path: Path, figure: "Figure") -> None:
-    """Save a figure as PNG, SVG or PDF, by the extension."""
+    """Save a figure as its extension says, such as .svg, or else as PNG."""
+    kind = path.suffix.lstrip(".").lower()
+    supported = figure.canvas.get_supported_filetypes()
     with replacing(path) as partial:
-        figure.savefig(partial, dpi=120)
+        figure.savefig(partial, dpi=120, format=kind if kind in supported else "png")

@@ -35,15 +35,14 @@ def test_json_is_written_into_a_new_folder_or_not_at_all(tmp_path):
     path = tmp_path / "new/a.json"
     write_json(path, {"a": [1, 2]})
     assert json.loads(path.read_text()) == {"a": [1, 2]}
-    assert path.read_text().endswith("}\n")
     with pytest.raises(TypeError):
         write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": [1, 2]}
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_figure_is_written_in_its_size(tmp_path):
-    path = tmp_path / "new/a.png"
-    write_figure(path, Figure(figsize=(2, 1)))
-    with Image.open(path) as image:
-        assert image.size == (240, 120)
+@pytest.mark.parametrize(("name", "kind"), [("a.jpg", "JPEG"), ("a", "PNG")])
+def test_a_figure_is_written_in_its_size(tmp_path, name, kind):
+    write_figure(tmp_path / "new" / name, Figure(figsize=(2, 1)))
+    with Image.open(tmp_path / "new" / name) as image:
+        assert (image.size, image.format) == ((240, 120), kind)

@@ -2,9 +2,9 @@
 # Test on N processes of this machine, or of NNODES machines:
 #   tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments of tools/test.py]
 set -euo pipefail
-CONFIG=$1
-CHECKPOINT=$2
-GPUS=$3
+CONFIG=${1:?CONFIG is missing}
+CHECKPOINT=${2:?CHECKPOINT is missing}
+GPUS=${3:?GPUS is missing}
 TOOLS=$(cd "$(dirname "$0")" && pwd)
 
 PYTHONPATH="$TOOLS/..:${PYTHONPATH:-}" exec torchrun \

@@ -2,8 +2,8 @@
 # Train on N processes of this machine, or of NNODES machines:
 #   tools/dist_train.sh CONFIG GPUS [arguments of tools/train.py]
 set -euo pipefail
-CONFIG=$1
-GPUS=$2
+CONFIG=${1:?CONFIG is missing}
+GPUS=${2:?GPUS is missing}
 TOOLS=$(cd "$(dirname "$0")" && pwd)
 
 PYTHONPATH="$TOOLS/..:${PYTHONPATH:-}" exec torchrun \

@@ -60,7 +60,7 @@ def parse_args():
 def plan(source: Path, out: Path) -> dict[Path, Path]:
     """The files to write, each with the image or video that it shows."""
     if source.is_dir():
-        paths = sorted(p for p in source.iterdir() if p.suffix.lower() in IMAGES)
+        paths = sorted(p for p in source.glob("[!.]*") if p.suffix.lower() in IMAGES)
         targets = {out / f"{path.stem}.png": path for path in paths}
         if not paths or len(targets) < len(paths):
             raise ValueError(

@@ -84,12 +84,10 @@ def inference_call(
 def training_call(
     model: nn.Module, x: Tensor, num_classes: int, autocast: torch.dtype | None = None
 ) -> Callable[[], None]:
-    """Make a call without arguments that runs one training step.
+    """Make a call without arguments that runs one training step, on random labels.
 
-    The step is forward, loss, backward, and SGD with momentum, on random labels. The
-    loss is that of a segmentor's heads, and cross-entropy for another network.
-
-    The network is set to train mode; ``autocast`` is the dtype of mixed precision.
+    The network is set to train mode. The loss is that of a segmentor's heads, or else
+    cross-entropy; SGD has momentum; ``autocast`` is the dtype of mixed precision.
     """
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9)

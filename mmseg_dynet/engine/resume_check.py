@@ -30,7 +30,7 @@ def check_settings(runner: Runner, checkpoint: dict) -> None:
         )
     optimizer = getattr(runner.optim_wrapper, "optimizer", None)
     saved = checkpoint["optimizer"].get("param_groups", [])
-    if optimizer and saved:
+    if optimizer:
         # Newer versions of torch add settings that are None, or switches.
         off = (bool, NoneType)
         wanted = {k for k, v in optimizer.defaults.items() if not isinstance(v, off)}

@@ -67,7 +67,7 @@ def main():
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
         indices = track(range(len(dataset)), "correlating", transient=True)
         matrix = correlate(model, (dataset[i] for i in indices), args.stage)
-        name = f"{Path(config).stem}, {Path(checkpoint).parent.name}"
+        name = f"{Path(config).stem}, {checkpoint}"
         matrices[name] = matrix
         record = dict(config=config, checkpoint=checkpoint, images=len(dataset))
         records.append(record | summarize(matrix))

@@ -22,6 +22,7 @@ def pictures(tmp_path) -> Path:
     frames = [numbers.integers(0, 256, (*SIZE, 3), np.uint8) for _ in range(3)]
     folder = tmp_path / "pictures"
     folder.mkdir()
+    (folder / "._a.png").touch()  # as macOS leaves them
     for name, frame in zip(("b", "a"), frames, strict=False):
         cv2.imwrite(str(folder / f"{name}.png"), frame)
     video = cv2.VideoWriter(

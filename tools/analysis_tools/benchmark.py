@@ -57,10 +57,13 @@ def parse_args():
         nargs="+",
         metavar="H W",
         help="input size in pixels, or several for a sweep: 224 224 512 1024 (default: "
-        "the size that the config trains on; 224 224 for a network of the paper)",
+        "the size that the config trains on; the paper's for one of its networks)",
     )
     parser.add_argument(
-        "--batch", type=at_least(1), default=1, help="images per batch (default: 1)"
+        "--batch",
+        type=at_least(1),
+        help="images per batch (default: 1; with --train 2, since batch norms of "
+        "globally pooled maps cannot train on 1)",
     )
     parser.add_argument(
         "--threads", type=at_least(1), help="threads on the CPU (default: PyTorch's)"
@@ -108,6 +111,7 @@ def parse_args():
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the record")
     args = parser.parse_args()
+    args.batch = args.batch or 1 + args.train
     for name in filter(None, (args.config, args.vs)):
         if name not in NETWORKS and not Path(name).expanduser().is_file():
             parser.error(f"{name} is neither a file nor one of {', '.join(NETWORKS)}")
@@ -150,13 +154,10 @@ def input_shapes(args: Namespace) -> list[tuple[int, int, int, int]]:
     return [(args.batch, channels, *pair) for pair in pairs]
 
 
-def forced(
-    call: Callable[[], object], implementation: str | None
-) -> Callable[[], object]:
+def forced(call: Callable, args: Namespace, side: str) -> Callable:
     """Make a call whose dynamic convolutions all use one implementation, if any."""
-    if implementation is None:
-        return call
-    return force_implementation(implementation)(call)
+    name = FEATURE_FUSION if side == FEATURE_FUSION else args.implementation
+    return force_implementation(name)(call) if name else call
 
 
 def prepare_training(
@@ -187,16 +188,12 @@ def prepare_exported(model: nn.Module, shape: tuple, backend: str) -> Callable:
 def peak_memory(name: str, shape: tuple, args: Namespace, side: str) -> int | None:
     """Peak memory, in bytes, of a process that only runs two training steps."""
     set_up(args)
-    call = prepare_training(*build(name, args), shape, args)
+    call = forced(prepare_training(*build(name, args), shape, args), args, side)
     for _ in range(2):
-        forced(call, implementation(args, side))()
+        call()
     if args.device != "cpu":
         return torch.cuda.max_memory_allocated()
     return peak_resident_memory()
-
-
-def implementation(args: Namespace, side: str) -> str | None:
-    return FEATURE_FUSION if side == FEATURE_FUSION else args.implementation
 
 
 def set_up(args: Namespace) -> None:
@@ -227,17 +224,15 @@ def measure(names: dict[str, str], shape: tuple, args: Namespace) -> dict:
             x = torch.rand(shape, device=args.device)
             x = x.to(memory_format=torch.channels_last)
             call = inference_call(model, x, args.backend == "compile")
-        calls[side] = forced(call, implementation(args, side))
+        calls[side] = forced(call, args, side)
     for side, latency in time_alternating(calls, args.repeats, args.warmup).items():
         record |= latency.as_dict(side)
     if args.train:
-        with ProcessPoolExecutor(
-            1, get_context("spawn"), max_tasks_per_child=1
-        ) as pool:
-            for side, name in names.items():
+        for side, name in names.items():
+            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
                 peak = pool.submit(peak_memory, name, shape, args, side).result()
-                if peak is not None:
-                    record[f"{side}_peak_mb"] = peak / 1e6
+            if peak is not None:
+                record[f"{side}_peak_mb"] = peak / 1e6
     if "static" in names:
         record["ratio"] = record["static_ms"] / record["dynamic_ms"]
         record["mac_ratio"] = macs["static"] / macs["dynamic"]

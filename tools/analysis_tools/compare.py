@@ -132,13 +132,14 @@ def draw_predictions(runners: dict[str, Runner], num_images: int) -> Figure:
         truths = [s["data_samples"].gt_sem_seg.data[0].numpy() for s in samples]
         columns["ground truth"] = [colorize(truth, palette) for truth in truths]
     for name, runner in runners.items():
+        samples = evenly_spaced(runner.test_dataloader.dataset, num_images)
         columns[name] = [colorize(predict(runner, s), palette) for s in samples]
 
     height, width = columns["image"][0].shape[:2]
     cell = 3.2  # inches
-    size = (cell * len(columns), cell * height / width * len(samples) + 0.9)
+    size = (cell * len(columns), cell * height / width * len(columns["image"]) + 0.9)
     figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(len(samples), len(columns), squeeze=False)
+    grid = figure.subplots(len(columns["image"]), len(columns), squeeze=False)
     for j, (title, pictures) in enumerate(columns.items()):
         # The name of a config is longer than its column, and has no space to break at.
         grid[0][j].set_title(fill(title.replace("_", " "), width=32), fontsize=9)
@@ -159,10 +160,12 @@ def tabulate(report: dict[str, dict]) -> PrettyTable:
     table.align[""] = "l"
     first, *_ = report.values()
 
-    def add(title: str, form: str, *values: float | None) -> None:
+    def add(title: str, form: str, *values: float | str | None) -> None:
         cells = ("-" if value is None else form.format(value) for value in values)
         table.add_row([title, *cells])
 
+    sizes = (r["image_size"] for r in report.values())
+    add("image", "{}", *(" x ".join(map(str, size)) for size in sizes))
     for part in ("backbone", "head", "macs"):
         title = f"GMACs, {'total' if part == 'macs' else part}"
         add(title, "{:.3f}", *(r[part] / 1e9 for r in report.values()))
@@ -192,10 +195,10 @@ def main():
         numbers = {k: float(v) for k, v in metrics.items() if isinstance(v, Real)}
         report[name] = {"metrics": numbers}
 
-    sample = next(iter(runners.values())).test_dataloader.dataset[0]
-    image_size = tuple(sample["inputs"].shape[1:])
     device, passes = get_device(), {}
     for name, runner in runners.items():
+        sample = runner.test_dataloader.dataset[0]
+        report[name]["image_size"] = [*sample["inputs"].shape[1:]]
         batch = runner.model.data_preprocessor(pseudo_collate([sample]))  # may pad
         size = tuple(batch["inputs"].shape[2:])
         windows = torch.rand(windows_shape(runner.cfg, size), device=device)
@@ -206,7 +209,7 @@ def main():
             report[name]["latency_ms"] = latency.median
 
     table = tabulate(report)
-    table.title = f"an image of {' x '.join(map(str, image_size))}, {device}"
+    table.title = f"one image, {device}"
     print(table)
     if args.json is not None:
         write_json(args.json, report)

@@ -45,7 +45,8 @@ def main():
     args = parse_args()
     paths = [args.config] if args.vs is None else [args.vs, args.config]
     configs = [load_config(path, args.cfg_options) for path in paths]
-    names = [Path(path).stem for path in paths]
+    stems = [Path(path).stem for path in paths]
+    names = stems if len({*stems}) == len(stems) else paths
     size = args.shape or input_size(configs[-1])
     shapes = [(1, input_channels(cfg), *size) for cfg in configs]
     counts = [

@@ -5,12 +5,13 @@ Example:
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from cityscapesscripts.preparation.json2labelImg import json2labelImg
 from mmengine.utils import track_progress_rich
+
+from mmseg_dynet.files import replacing
 
 POLYGONS, LABELS = "_gtFine_polygons.json", "_gtFine_labelTrainIds.png"
 
@@ -44,17 +45,15 @@ def is_drawn(polygons):
 
 def draw(polygons):
     """Draw one label map; an interrupted run leaves none that is cut off."""
-    label_map = label_map_of(polygons)
-    partial = label_map.with_name(f".partial_{label_map.name}")
     try:
-        json2labelImg(str(polygons), str(partial), "trainIds")
+        with replacing(label_map_of(polygons)) as partial:
+            json2labelImg(str(polygons), str(partial), "trainIds")
     # An unknown label makes cityscapesscripts exit: a pool would wait for it forever.
     except (ValueError, KeyError, TypeError, SystemExit) as error:
         raise ValueError(
             f"{polygons} is not a Cityscapes annotation ({error!r}): unpack it again "
             "from gtFine_trainvaltest.zip"
         ) from error
-    os.replace(partial, label_map)
 
 
 def main():

@@ -119,10 +119,11 @@ def check_labels(dataset, title, pixels, maps, examples):
         f"are 0 to {len(classes) - 1}, and {ignored} is ignored"
         for label in sorted(pixels.keys() - {label for label, _ in rows})
     ]
-    if title == "train" and len(absent) >= len(classes) - 1 > 0:
+    if title == "train" and len(absent) >= len(classes) - 1:
+        number = max(len(classes), 2)  # the background is one
         errors.append(
             f"the label maps hold {sorted(pixels)}, so that at most one class occurs: "
-            f"write the {len(classes)} classes as 0 to {len(classes) - 1}"
+            f"write the {number} classes as 0 to {number - 1}"
         )
     return errors
 
