@@ -37,7 +37,7 @@ def main() -> None:
                 axis.errorbar(x, mean(scores), bar, label=label, **style)
         for axis in row:
             axis.set_xlim(0, 1.2 * axis.get_xlim()[1])  # equal costs look equal
-        row[0].legend(fontsize="small", loc="upper left", title="arm (seeds)")
+        row[0].legend(fontsize="small", loc="upper center", title="arm (seeds)")
     limits = [row[0].get_ylim() for row in axes]
     half = max(high - low for low, high in limits) / 2
     for row, (low, high) in zip(axes, limits, strict=True):  # lengths compare
