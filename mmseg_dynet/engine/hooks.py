@@ -2,7 +2,7 @@
 
 import torch
 from mmengine.dist import is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -82,8 +82,9 @@ class TemperatureHook(Hook):
         self.iterations, self.start, self.end = iterations, start, end
 
     def before_train(self, runner: Runner) -> None:
-        """Find the temperatures."""
-        modules = unwrapped_model(runner).modules()
+        """Find the temperatures. EMAHook would average them, if it does buffers."""
+        averages = [h.ema_model for h in runner.hooks if isinstance(h, EMAHook)]
+        modules = nn.ModuleList([unwrapped_model(runner), *averages]).modules()
         predictors = [m for m in modules if isinstance(m, CoefficientPredictor)]
         self._temperatures = [
             p.temperature for p in predictors if p.options.normaliser == "softmax"

@@ -198,9 +198,5 @@ def _without_classifiers(module: nn.Module, unfit: dict) -> dict:
         if not name.startswith("backbone.")
     }
     allowed = {d for pairs in differences.values() for a, d in pairs if a in rows}
-    fit = {
-        n
-        for n, pairs in differences.items()
-        if pairs and {d for _, d in pairs} <= allowed
-    }
+    fit = {n for n, p in differences.items() if p and {d for _, d in p} <= allowed}
     return {name: shapes for name, shapes in unfit.items() if name not in fit}

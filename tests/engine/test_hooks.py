@@ -142,16 +142,18 @@ def test_the_temperature_falls_linearly_and_a_resumed_run_goes_on(tmp_path):
     seen = []
     for max_iters in (2, 5):  # the second run resumes the first
         model = Softmax()
-        hook = dict(type="TemperatureHook", iterations=3)
-        train(model, tmp_path, max_iters, custom_hooks=[hook], resume=max_iters == 5)
+        hooks = [dict(type="TemperatureHook", iterations=3),
+                 dict(type="EMAHook", update_buffers=True)]  # fmt: skip
+        train(model, tmp_path, max_iters, custom_hooks=hooks, resume=max_iters == 5)
         seen += model.seen
     assert seen == pytest.approx([30, 20 + 1 / 3, 10 + 2 / 3, 1, 1])
     newest = torch.load(find_newest(tmp_path), weights_only=False)
     assert newest["state_dict"]["conv.predictor.temperature"] == 1
+    assert newest["ema_state_dict"]["module.conv.predictor.temperature"] == 1
 
 
 def test_a_temperature_hook_wants_a_temperature():
-    runner = SimpleNamespace(model=DyConv2d(1, 1, 1))
+    runner = SimpleNamespace(model=DyConv2d(1, 1, 1), hooks=[])
     with pytest.raises(ValueError, match="normaliser='softmax'"):
         hook_of("TemperatureHook", iterations=1).before_train(runner)
     with pytest.raises(ValueError, match="end=0 must be positive"):

@@ -267,12 +267,14 @@ def test_parts_may_be_missing_as_a_whole():
         check_weights(network, {"other": torch.ones(1)}, "a.pth", partial=True)
 
 
-def test_a_bare_static_backbone_fills_a_dynamized_one():
+@pytest.mark.parametrize("resumed", [False, True])  # before it loads these weights
+def test_a_bare_static_backbone_fills_a_dynamized_one(resumed):
     static = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1))
     checkpoint = dict(static.state_dict())
     model = Segmentor(dynamize(static, include=".*", from_static=True))
     wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), 0.1))
-    runner = SimpleNamespace(model=model, _resume=False, optim_wrapper=wrapper, cfg={})
+    runner = SimpleNamespace(model=model, optim_wrapper=wrapper, cfg={},
+                             _resume=resumed, _has_loaded=resumed)  # fmt: skip
     CheckSetupHook().after_load_checkpoint(runner, checkpoint)
     assert checkpoint["state_dict"].keys() < model.state_dict().keys()
 

@@ -86,11 +86,13 @@ def test_a_model_that_differs_is_not_written(run_tool, write_config, monkeypatch
         export_model(model, *arguments)
         model.decode_head.conv_seg.bias.data[3] += 1e-3
 
-    config = write_config("")
+    pipeline = [dict(type="LoadImageFromFile"), dict(type="mmseg.CLAHE")]
+    config = write_config("", **{"test_dataloader.dataset.pipeline": pipeline})
     arguments = (config, "--shape", 64, 96, "--dynamic-shape", "--out")
     printed = run_tool("deployment/export.py", *arguments, "equal.pt2")
     for shape in ("1 x 3 x 64 x 96", "2 x 3 x 73 x 119", "3 x 3 x 88 x 110"):
         assert f"difference at {shape}" in printed
+    assert re.search(r"not in the file\s*\| CLAHE: apply", printed)
     monkeypatch.setattr(export, "export", export_another)
     with pytest.raises(SystemExit, match=r"other\.pt2 is not written: at 1 x 3 x 64"):
         run_tool("deployment/export.py", *arguments, "other.pt2")

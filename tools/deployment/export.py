@@ -18,6 +18,7 @@ from torch import nn
 from mmseg_dynet.apis import (
     build_model,
     classes_and_palette,
+    inner_datasets,
     input_channels,
     input_size,
     load_config,
@@ -37,6 +38,8 @@ NAMES = {
     ".xml": "OpenVINO, weights in the .bin beside it",
     ".pt2": f"torch.export, torch {torch.__version__}",
 }
+# Steps of a test pipeline that the file has, or that docs/deployment.md names.
+KNOWN_STEPS = ("Load", "Resize", "Pack", "TestTimeAug")
 # The largest difference from PyTorch's logits, as a share of the largest of them, or
 # absolute if they are all below 1.
 TOLERANCE = 1e-4
@@ -84,6 +87,16 @@ def read_metadata(cfg: Config, model: nn.Module) -> dict[str, object]:
     return metadata
 
 
+def other_steps(cfg: Config) -> list[str]:
+    """Steps of the test pipeline that change images, and that the file leaves out."""
+    _, data = next(inner_datasets(cfg.test_dataloader.dataset))
+    steps = [
+        getattr(s["type"], "__name__", s["type"]) for s in data.get("pipeline", [])
+    ]
+    names = [step.rpartition(".")[2] for step in steps]  # without a scope
+    return [name for name in names if not name.startswith(KNOWN_STEPS)]
+
+
 def main():
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
@@ -107,6 +120,9 @@ def main():
         port_shape = " x ".join(map(str, (batch, number, *size)))
         table.add_row([port, f"{port_shape}, {what}"])
 
+    if others := other_steps(cfg):
+        what = f"{', '.join(others)}: apply to images first"
+        table.add_row(["not in the file", what])
     metadata = read_metadata(cfg, model)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     # The file gets its place after the check; OpenVINO's has another beside it.

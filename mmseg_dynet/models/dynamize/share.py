@@ -72,7 +72,7 @@ class DynamizedConv2d(DyConv2d):
                 )
             with torch.random.fork_rng(devices=[]):  # alike in all processes
                 torch.default_generator.manual_seed(crc32(prefix.encode()))
-                bank = self.bank_around(kernel.cpu()).to(kernel)
+                bank = self.bank_around(kernel.cpu()).to(kernel.device)
             state_dict[f"{prefix}weight"] = bank
         super()._load_from_state_dict(state_dict, prefix, *args)
 
