@@ -8,6 +8,7 @@ from mmengine.config import Config, ConfigDict
 from mmseg.models.segmentors import EncoderDecoder
 
 from mmseg_dynet.apis import (
+    build_model,
     classes_and_palette,
     evenly_spaced,
     inner_datasets,
@@ -24,6 +25,12 @@ from mmseg_dynet.apis import (
 )
 def test_picks_are_evenly_spaced(number, expected):
     assert list(evenly_spaced(range(11), number)) == expected
+
+
+def test_weights_of_another_network_are_refused(write_config, save_weights):
+    static = save_weights(write_config(""))
+    with pytest.raises(ValueError, match="does not fit EncoderDecoder"):
+        build_model(load_config(write_config("dy-")), static)
 
 
 def test_data_sets_inside_wrappers_are_found_by_their_keys():

@@ -83,17 +83,13 @@ def test_a_folded_network_of_the_host_computes_the_same(build, draw_norms):
         torch.testing.assert_close(tuple(folded(x)), tuple(backbone(x)))
 
 
-@pytest.mark.parametrize("arm", ("", "dy-", "fix-"))
-@pytest.mark.parametrize(
-    "memory_format", (torch.contiguous_format, torch.channels_last)
-)
-def test_a_folded_segmentor_is_the_same_to_1e_5(arm, memory_format, draw_norms):
+def test_a_folded_segmentor_is_the_same_to_1e_5(draw_norms):
     torch.manual_seed(0)
-    name = f"{arm}r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
+    name = "dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
     model = build_model(load_config(str(CONFIGS / name)))
     draw_norms(model)
-    model = model.to(memory_format=memory_format)
-    x = torch.randn(1, 3, 64, 96).to(memory_format=memory_format)
+    model = model.to(memory_format=torch.channels_last)
+    x = torch.randn(1, 3, 64, 96).to(memory_format=torch.channels_last)
     folded = fold_bn(model)
     assert not has_batch_norm(folded)
     check_equal(folded, model, x)
@@ -140,6 +136,17 @@ def _hook(network: nn.Sequential) -> nn.Sequential:
     return network
 
 
+def _hook_norm(network: nn.Sequential) -> nn.Sequential:
+    network[1].register_forward_hook(lambda _, __, out: out.relu())
+    return network
+
+
+def _replace_forward(network: nn.Sequential) -> nn.Sequential:
+    forward = network[0].forward
+    network[0].forward = lambda x: forward(x).relu()
+    return network
+
+
 class TwoNorms(nn.Sequential):
     """A convolution with a norm per domain."""
 
@@ -155,6 +162,8 @@ CHANGED = {
     "spectral norm": spectral_norm,
     "parametrization": weight_norm,
     "hook": _hook,
+    "hook of the norm": _hook_norm,
+    "replaced forward": _replace_forward,
     "shared convolution": _share,
     "tied weight": _tie,
     "two norms": lambda network: TwoNorms(*network, nn.BatchNorm2d(4)),
@@ -190,6 +199,7 @@ def test_a_norm_that_no_convolution_feeds_stays():
         nn.BatchNorm2d(4, track_running_stats=False),
     )
     network.extend([nn.Conv2d(4, 4, 1), network[2], nn.BatchNorm2d(4)])  # one ReLU
+    network.extend([nn.Conv2d(4, 8, 1), nn.BatchNorm2d(4)])  # of other channels
     assert list(map(type, fold_bn(network))) == list(map(type, network))
 
 

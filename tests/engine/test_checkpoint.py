@@ -154,11 +154,14 @@ def test_reading_a_config_leaves_mmengines_loader_alone():
 
 
 @pytest.mark.recent_torch
-def test_the_test_tool_runs_no_code(tmp_path, run_tool, write_config):
+@pytest.mark.parametrize(
+    "tool", [("test.py",), ("analysis_tools/compare.py", "--checkpoints")]
+)
+def test_tools_run_no_code(tool, tmp_path, run_tool, write_config):
     checkpoint = tmp_path / "evil.pth"
     torch.save({"x": Call(os.system, f"touch {tmp_path}/executed")}, checkpoint)
     with pytest.raises(ValueError, match=f"{checkpoint} holds more than weights"):
-        run_tool("test.py", write_config("dy-"), checkpoint)
+        run_tool(tool[0], write_config("dy-"), *tool[1:], checkpoint)
     assert not (tmp_path / "executed").exists()
 
 
@@ -212,11 +215,12 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("content", "newest"),
-    [(None, 3), (b"", 3), (b"\xff", 3), (b"iter_9.pth", 3), (b"iter_2.pth", 2)],
+    [(None, 1), (b"", 3), (b"\xff", 3), (b"iter_9.pth", 3), (b"iter_2.pth", 2)],
 )
 def test_the_newest_checkpoint_is_found(run, content, newest):
     if content is None:
         (run / "last_checkpoint").unlink()
+        os.utime(run / "iter_1.pth", (4, 4))  # of a second training
     else:
         (run / "last_checkpoint").write_bytes(content)
     assert find_newest(run) == str(run / f"iter_{newest}.pth")

@@ -3,6 +3,7 @@
 import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -145,6 +146,14 @@ def test_a_resumed_run_replaces_what_a_killed_one_left(train, tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+def test_nothing_is_removed_where_nothing_can_be_written(train, tmp_path, monkeypatch):
+    train(1, max_keep_ckpts=1)
+    monkeypatch.setattr(AtomicBackend, "put", Mock(side_effect=OSError("no space")))
+    with pytest.raises(OSError, match="no space"):
+        train(2, max_keep_ckpts=1, resume=find_newest(tmp_path))
+    assert checkpoints(tmp_path) == ["iter_1.pth"]
+
+
 @pytest.fixture
 def full_disk() -> Iterator[None]:
     """Let no file of this process grow beyond 1 kB."""
@@ -154,7 +163,7 @@ def full_disk() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(train, tmp_path, full_disk):
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, full_disk):
     target = tmp_path / "iter_1.pth"
     target.write_bytes(b"before")
     with pytest.raises(OSError, match="File too large"):

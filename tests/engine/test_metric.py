@@ -26,4 +26,6 @@ def test_each_class_has_its_value(number, absent):
     assert metrics["IoU.road"] == metrics["IoU.car"] == 50
     assert metrics["IoU.sky"] == 100
     assert metrics["IoU.bicycle"] == pytest.approx(absent, nan_ok=True)
+    assert METRICS.build(dict(type="ClassIoUMetric", format_only=True,
+                              output_dir="none")).compute_metrics([]) == {}  # fmt: skip
     assert metrics["mIoU"] == pytest.approx(200 / 3 if number is None else 50, abs=0.01)

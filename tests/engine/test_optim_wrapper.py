@@ -34,6 +34,22 @@ def test_computes_in_bfloat16_and_updates_in_float32():
     )
 
 
+@pytest.mark.recent_torch
+@pytest.mark.parametrize(
+    ("machine", "avx512", "amx", "expected"),
+    [("x86_64", False, False, False), ("x86_64", True, False, True),
+     ("AMD64", False, True, True), ("aarch64", False, False, True)],
+)  # fmt: skip
+def test_processors_that_compute_in_bfloat16(
+    machine, avx512, amx, expected, monkeypatch
+):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr(optim.platform, "machine", lambda: machine)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert optim.computes_bfloat16("cpu") == expected
+
+
 @pytest.mark.parametrize("native", [True, False])
 def test_without_arithmetic_for_bfloat16_it_is_float32(native, monkeypatch, caplog):
     monkeypatch.setattr(optim, "computes_bfloat16", lambda device_type: native)

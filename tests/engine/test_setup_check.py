@@ -123,6 +123,7 @@ def test_weights_that_init_cfg_does_not_fill_are_named(dy_mobile, tmp_path):
     match = r"short\.pth, for backbone with prefix='', does.* 5 of \d+ weights"
     with pytest.raises(ValueError, match=match):
         check(dy_mobile_from(short, "", out_indices=(7,)))
+    check(dy_mobile_from(short, "", out_indices=(7,)), strict_weights=False)
     with pytest.raises(ValueError, match=r"(\d+) of \1 weights.*stem.*strict_wei"):
         check(dy_mobile_from(dy_mobile, "encoder."))
     with pytest.raises(ValueError, match=r"stem\.conv\.weight"):
@@ -267,16 +268,45 @@ def test_parts_may_be_missing_as_a_whole():
         check_weights(network, {"other": torch.ones(1)}, "a.pth", partial=True)
 
 
-@pytest.mark.parametrize("resumed", [False, True])  # before it loads these weights
+def load(
+    model: nn.Module,
+    checkpoint: dict,
+    resume: bool = False,
+    loaded: bool = False,
+    **options: bool,
+) -> None:
+    """Load a checkpoint in a training, which may have loaded another one before."""
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), 0.1))
+    runner = SimpleNamespace(
+        model=model, optim_wrapper=wrapper, cfg={}, _resume=resume, _has_loaded=loaded
+    )
+    CheckSetupHook(**options).after_load_checkpoint(runner, checkpoint)
+
+
+@pytest.mark.parametrize("resumed", [False, True])
 def test_a_bare_static_backbone_fills_a_dynamized_one(resumed):
     static = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1))
     checkpoint = dict(static.state_dict())
     model = Segmentor(dynamize(static, include=".*", from_static=True))
-    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), 0.1))
-    runner = SimpleNamespace(model=model, optim_wrapper=wrapper, cfg={},
-                             _resume=resumed, _has_loaded=resumed)  # fmt: skip
-    CheckSetupHook().after_load_checkpoint(runner, checkpoint)
+    load(model, checkpoint, resume=resumed, loaded=resumed)
     assert checkpoint["state_dict"].keys() < model.state_dict().keys()
+
+
+def test_weights_under_model_go_where_mmengine_looks():
+    model = nn.Conv2d(3, 4, 1)
+    checkpoint = dict(model=model.state_dict())
+    load(model, checkpoint)
+    assert checkpoint["state_dict"].keys() == model.state_dict().keys()
+
+
+def test_a_part_of_the_weights_starts_a_training_and_does_not_resume_one():
+    model = Segmentor(nn.Conv2d(3, 4, 1), decode_head=head(5))
+    weights = model.state_dict()
+    backbone = {name: w for name, w in weights.items() if name[0] == "b"}
+    load(model, dict(state_dict=backbone))
+    with pytest.raises(ValueError, match="6 of 8 weights are missing"):
+        load(model, dict(state_dict=backbone), resume=True)
+    load(model, dict(state_dict={"other": torch.ones(1)}), strict_weights=False)
 
 
 # Classes
@@ -302,7 +332,13 @@ def test_classes_of_wrapped_data_are_found(dataset, key):
     with pytest.raises(ValueError, match=match):
         check(Segmentor(nn.Identity(), decode_head=heads), dataset)
     check(Segmentor(nn.Identity(), decode_head=heads), dataset, strict_classes=False)
-    check(Segmentor(nn.Identity(), decode_head=heads[0]), dataset)
+    model = Segmentor(nn.Identity(), decode_head=heads[0])
+    check(model, dataset)
+    loader = SimpleNamespace(dataset=data(2))
+    with pytest.raises(ValueError, match=r"test_dataloader\.dataset \(.*has 2 classes"):
+        CheckSetupHook().before_test(
+            SimpleNamespace(model=model, test_dataloader=loader)
+        )
 
 
 def test_data_without_classes_and_heads_of_edges_or_depths_pass():

@@ -377,6 +377,17 @@ class _TwiceAsMuch(nn.Conv2d):
         return 2 * super().forward(x)
 
 
+class _TwiceInside(nn.Conv2d):
+    def _conv_forward(self, *args) -> Tensor:
+        return 2 * super()._conv_forward(*args)
+
+
+def _replaced() -> nn.Module:
+    conv = nn.Conv2d(4, 4, 3)
+    conv.forward = lambda x: 2 * nn.Conv2d.forward(conv, x)
+    return conv
+
+
 def _hooked() -> nn.Module:
     conv = nn.Conv2d(4, 4, 3)
     conv.register_forward_hook(lambda _, __, out: 2 * out)
@@ -387,6 +398,8 @@ def _hooked() -> nn.Module:
     ("build_last", "reason"),
     [
         (lambda: _TwiceAsMuch(4, 4, 3), "_TwiceAsMuch has a forward of its own"),
+        (lambda: _TwiceInside(4, 4, 3), "_TwiceInside has a forward of its own"),
+        (_replaced, "Conv2d has a forward of its own"),
         (lambda: spectral_norm(nn.Conv2d(4, 4, 3)), "computes its weight"),
         (lambda: parametrized_spectral_norm(nn.Conv2d(4, 4, 3)), "computes its weight"),
         (_hooked, "has hooks"),
@@ -429,9 +442,15 @@ def test_convolutions_shared_between_places_stay_static():
     model.last.weight = model.second.weight
     model.again = model.third
     reasons = dynamize(model, include=".*").dynamization.static
-    assert reasons == dict.fromkeys(
-        ("second", "third", "last"), "shared between places"
-    )
+    shared = "shared between places"
+    assert reasons == dict.fromkeys(("second", "third", "last"), shared)
+
+    class Twice(Toy):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.third(self.third(self.second(self.first(x)))))
+
+    reasons = dynamize(Twice(), include=".*").dynamization.static
+    assert reasons == {"third": shared}
 
 
 def test_include_exclude_and_blocks():
@@ -473,6 +492,8 @@ def test_a_second_call_changes_only_what_is_still_static():
     report = dynamize(model).dynamization
     assert [*report.blocks] == ["spp"]
     outputs(model, images(dtype=torch.float))
+    other = dynamize(dynamize(Toy(), exclude="second"), include="second")
+    outputs(other, images(1, 3, 8, 8, dtype=torch.float))
     assert "0 of 5 convolutions" in str(dynamize(DyResNet(18)).dynamization)
 
 
@@ -550,6 +571,8 @@ def test_dtype_device_mode_and_what_is_frozen_are_kept():
     assert not model.second.weight.requires_grad
     assert model.third.weight.requires_grad and not model.second.training
     assert not any(module.training for module in model.predictor.modules())
+    assert all(parameter.requires_grad for parameter in model.predictor.parameters())
+    assert dynamize(Toy(), reduction=None).predictor.hidden is None
     for frozen in (Toy(), nn.Sequential(nn.Conv2d(3, 3, 1))):
         dynamize(frozen.requires_grad_(False), include=".*")
         assert not any(p.requires_grad for p in frozen.parameters())

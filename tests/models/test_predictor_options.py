@@ -88,6 +88,7 @@ def test_kernels_beside_a_static_one_part_in_training():
     """They start equal, at zero, and predictors give them different gradients."""
     torch.manual_seed(0)
     conv = DyConv2d(4, 6, 3, num_kernels=3, coefficients=dict(static_kernel=True))
+    conv.predictor.predict_start()
     optimizer = torch.optim.SGD(conv.parameters(), lr=0.1)
     for _ in range(2):
         optimizer.zero_grad()

@@ -17,6 +17,7 @@ from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.apis import build_model, load_config
 
 ROOT = Path(__file__).parents[2]
+COMPARE = str(ROOT / "tools/analysis_tools/compare.py")
 
 
 def read(path) -> dict:
@@ -138,7 +139,8 @@ def test_compare(run_tool, write_config, save_weights, tmp_path):
     names = ("LoadImageFromFile", "Resize", "LoadAnnotations", "PackSegInputs")
     halved = [dict(type=name) for name in names]
     halved[1]["scale"] = (128, 64)
-    options = {"test_dataloader.dataset.pipeline": halved}
+    windows = dict(mode="slide", crop_size=(64, 64), stride=(64, 64))
+    options = {"test_dataloader.dataset.pipeline": halved, "model.test_cfg": windows}
     configs = write_config(""), write_config("dy-", **options)
     weights = [save_weights(config) for config in configs]
     printed = run_tool(
@@ -149,7 +151,11 @@ def test_compare(run_tool, write_config, save_weights, tmp_path):
     table = read(tmp_path / "table.json")
     assert list(table) == ["tiny", "dy-tiny"]
     assert [r["image_size"] for r in table.values()] == [[128, 256], [64, 128]]
-    assert table["dy-tiny"]["macs"] < 0.15 * table["tiny"]["macs"]
+    static, dynamic = table["tiny"], table["dy-tiny"]
+    model = build_model(load_config(configs[1]))
+    assert dynamic["macs"] == count_complexity(model, (2, 3, 64, 64)).macs
+    assert f" {100 * (dynamic['macs'] / static['macs'] - 1):+.1f} |" in printed
+    assert f" {static['latency_ms'] / dynamic['latency_ms']:.2f}x |" in printed
     for row in table.values():
         assert row["latency_ms"] > 0
         assert f"{row['metrics']['mIoU']:.2f} |" in printed
@@ -190,13 +196,18 @@ def test_compare_a_binary_head_by_dice(run_tool, write_config, save_weights, tmp
 
 
 def test_compare_names_two_checkpoints_of_one_config():
-    path = str(ROOT / "tools/analysis_tools/compare.py")
-    name_networks = runpy.run_path(path, run_name="tool")["name_networks"]
+    name_networks = runpy.run_path(COMPARE, run_name="tool")["name_networks"]
     assert name_networks(["a/x.py", "b/y.py"], ["1.pth", "1.pth"]) == ["x", "y"]
     names = name_networks(["x.py", "x.py"], ["run/iter_1.pth", "run/iter_2.pth"])
     assert names == ["x, run/iter_1.pth", "x, run/iter_2.pth"]
     with pytest.raises(ValueError, match="given twice"):
         name_networks(["x.py", "x.py"], ["1.pth", "1.pth"])
+
+
+def test_compare_shows_what_is_read_as_bgr():
+    to_rgb = runpy.run_path(COMPARE, run_name="tool")["to_rgb"]
+    pixel = torch.tensor([1, 2, 3])[:, None, None]
+    assert to_rgb(pixel).tolist() == [[[3, 2, 1]]]
 
 
 def test_compare_names_the_remedy_without_checkpoint(run_tool, write_config):

@@ -68,6 +68,10 @@ def test_an_image_is_segmented_without_torch_and_the_host(
     script = str(ROOT / "tools/deployment/segment_image.py")
     with monkeypatch.context() as patch:
         without_torch_and_host(patch, script, file, "street.png", "mask.png")
+        Image.fromarray(pixels).resize((48, 40)).save("small.png")
+        without_torch_and_host(patch, script, file, "small.png", "small_mask.png")
+    with Image.open("small_mask.png") as mask:
+        assert mask.size == (48, 40)
     mask = np.asarray(Image.open("mask.png"))
     assert (mask != palette[labels]).any(2).mean() < 1e-3  # ties, by rounding
     shares = [float(s) for s in re.findall(r"([\d.]+)%", capsys.readouterr().out)]

@@ -67,6 +67,16 @@ def test_a_folder_is_painted_as_the_hosts_inferencer_predicts(
         assert np.array_equal(found[..., ::-1], palette[labels])
 
 
+def test_a_binary_network_paints_two_colours(
+    run_tool, write_config, save_weights, pictures
+):
+    config = write_config("dy-", binary=True)
+    run_tool("segment.py", config, save_weights(config), "pictures/a.png", "out.png",
+             "--opacity", 1)  # fmt: skip
+    found = cv2.imread("out.png")[..., ::-1].reshape(-1, 3)
+    assert {*map(tuple, found.tolist())} == {(128, 64, 128), (244, 35, 232)}
+
+
 def test_images_and_videos_are_read_in_grey_for_a_network_of_one_channel(
     run_tool, write_config, save_weights, pictures, palette
 ):

@@ -45,6 +45,9 @@ def test_train_resume_and_test(run_tool, write_config):
     assert "type='BFloat16OptimWrapper'" in log
     assert "resumed epoch: 0, iter: 2" in log
     assert Path("run/iter_3.pth").is_file()
+    with pytest.raises(ValueError, match="--amp would replace"):
+        run_tool("train.py", config, "--amp", "--cfg-options",
+                 "optim_wrapper.type=ApexOptimWrapper")  # fmt: skip
 
 
 def test_configs_run_under_the_hosts_own_tools(run_tool, write_config):
