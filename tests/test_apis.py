@@ -45,14 +45,9 @@ def test_data_sets_inside_wrappers_are_found_by_their_keys():
 
 @pytest.mark.parametrize(
     ("size", "stride"),
-    [
-        ((360, 480), (160, 213)),
-        ((240, 320), (240, 320)),
-        ((100, 500), (160, 213)),
-        ((361, 734), (240, 320)),
-        ((361, 734), (7, 9)),
-    ],
-)
+    [((360, 480), (160, 213)), ((240, 320), (240, 320)), ((100, 500), (160, 213)),
+     ((361, 734), (240, 320)), ((361, 734), (7, 9))],
+)  # fmt: skip
 def test_windows_are_those_of_the_host(size, stride):
     test_cfg = ConfigDict(mode="slide", crop_size=(240, 320), stride=stride)
     shapes = []

@@ -8,11 +8,8 @@ import pytest
 from mmseg_dynet import compatibility
 from mmseg_dynet.compatibility import HOST_PACKAGES, check_host, has_host
 
-ONEDL = {
-    "onedl-mmengine": "0.10.12",
-    "onedl-mmcv": "2.3.6",
-    "onedl-mmsegmentation": "1.4.2",
-}
+ONEDL = {"onedl-mmengine": "0.10.12", "onedl-mmcv": "2.3.6",
+         "onedl-mmsegmentation": "1.4.2"}  # fmt: skip
 OPENMMLAB = {"mmengine": "0.10.7", "mmcv": "2.1.0", "mmsegmentation": "1.2.2"}
 
 

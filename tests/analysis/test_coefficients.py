@@ -70,6 +70,7 @@ def test_summaries_are_those_of_all_coefficients(name, vary):
         )
         between = all_.std(0).mean()
         assert summary.mean == pytest.approx(all_.mean())
+        assert recorder.means()[layer].numpy() == pytest.approx(all_.mean(0))
         assert summary.total_std == pytest.approx(all_.std())
         assert summary.between_image_std == pytest.approx(between)
         assert summary.between_image_share == pytest.approx(between / all_.std())

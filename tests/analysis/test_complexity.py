@@ -7,7 +7,7 @@ from torch import nn
 
 from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.models import DyResNet
-from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
+from mmseg_dynet.ops import DyConv2d
 
 
 class TwoPartNetwork(nn.Module):
@@ -46,13 +46,6 @@ def test_a_batch_counts_whole():
     three = count_complexity(TwoPartNetwork().half(), (3, 3, 16, 24))
     assert three.macs == 3 * one.macs
     assert three.parameters == one.parameters
-
-
-def test_a_network_without_backbone_is_one():
-    predictor = CoefficientPredictor(8, (4,), num_kernels=2, hidden_channels=3)
-    counts = count_complexity(predictor, (1, 8, 5, 5))
-    assert counts.prediction == 8 * 3 + 3 * 8
-    assert counts.macs == counts.prediction
 
 
 def test_squeeze_excite_is_a_purpose_of_the_body():

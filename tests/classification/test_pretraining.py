@@ -237,16 +237,12 @@ def documented(workplace, trained, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (code,) = (block for block in blocks if "init_cfg" in block)
     path = "pretrained.py"
-    checkpoint = load_block(code, workplace / path).model.backbone.init_cfg.checkpoint
+    Path(path).write_text(code, encoding="utf-8")
+    checkpoint = load_config(path).model.backbone.init_cfg.checkpoint
     # The documented run is longer.
     Path(checkpoint).unlink(missing_ok=True)
     shutil.copy(Path(checkpoint).with_name("epoch_2.pth"), checkpoint)
     return path
-
-
-def load_block(code: str, path: Path):
-    path.write_text(code, encoding="utf-8")
-    return load_config(str(path))
 
 
 def streets_run(root: Path) -> list[str]:

@@ -33,13 +33,9 @@ def camvid(tmp_path):
     return tmp_path
 
 
-def build(root, **changes):
-    dataset = {**CONFIG.train_dataloader.dataset, "data_root": str(root)}
-    return DATASETS.build({**dataset, **changes})
-
-
 def test_lists_pairs_in_order_and_keeps_void(camvid):
-    dataset = build(camvid, pipeline=LOAD)
+    changes = dict(data_root=str(camvid), pipeline=LOAD)
+    dataset = DATASETS.build({**CONFIG.train_dataloader.dataset, **changes})
     assert [Path(sample["img_path"]).name for sample in dataset] == ["a.png", "b.png"]
     labels = dataset[0]["gt_seg_map"][::30, 0]
     assert labels.tolist() == [*range(11), 255]
@@ -73,10 +69,7 @@ def test_loss_is_the_mean_over_pixels_of_the_weighted_one():
 def test_real_time_heads_ignore_void():
     """Heads such as DDRHead pass no ignore_index on, and OHEM expects 255."""
     loss = dict(
-        type="OhemCrossEntropy",
-        thres=0.9,
-        min_kept=1,
-        class_weight=CONFIG.class_weight,
+        type="OhemCrossEntropy", thres=0.9, min_kept=1, class_weight=CONFIG.class_weight
     )
     head = dict(type="DDRHead", in_channels=4, channels=4, num_classes=11)
     head = MODELS.build(head | dict(loss_decode=[loss, loss]))

@@ -177,19 +177,12 @@ def test_without_a_preprocessor_pixels_are_not_normalised():
     )
 
 
-@pytest.fixture(scope="module")
-def onnx_file(draw_norms, tmp_path_factory) -> tuple[nn.Module, Path]:
-    model = build()
-    draw_norms(model)
-    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    export(model, (3, *SMALL), path, metadata=METADATA)
-    return model, path
-
-
-def test_an_onnx_file_holds_one_graph_and_nothing_else(onnx_file):
-    segmentor, path = onnx_file
+def test_an_onnx_file_holds_one_graph_and_nothing_else(draw_norms, tmp_path):
+    segmentor, path = build(), tmp_path / "model.onnx"
+    draw_norms(segmentor)
+    export(segmentor, (3, *SMALL), path, metadata=METADATA)
     check(segmentor, path, (1, 3, *SMALL))
-    assert [p.name for p in path.parent.iterdir()] == ["model.onnx"]
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     assert {o.domain: o.version for o in model.opset_import} == {"": OPSET}
@@ -210,17 +203,6 @@ def test_an_onnx_file_holds_one_graph_and_nothing_else(onnx_file):
     )
     stored = sum(np.prod(t.dims) for t in model.graph.initializer)
     assert weights < stored < 1.05 * weights
-
-
-def test_a_difference_shows(onnx_file):
-    model, path = onnx_file
-    images = random_images(1, 3, *SMALL)
-    logits = run_exported(path, images)
-    changed = build()
-    changed.load_state_dict(model.state_dict())
-    changed.decode_head.conv_seg.bias.data[3] += 0.5
-    difference = (run_segmentor(changed, images) - logits).abs().amax((0, 2, 3))
-    assert difference.tolist() == pytest.approx([0, 0, 0, 0.5, 0], abs=1e-3)
 
 
 VARIED = ((2, 3, *SMALL), (1, 3, 65, 97), (3, 3, 83, 58), (4, 3, 33, 161))

@@ -131,13 +131,8 @@ def _tie(network: nn.Sequential) -> nn.Sequential:
     return nn.Sequential(network, other)
 
 
-def _hook(network: nn.Sequential) -> nn.Sequential:
-    network[0].register_forward_hook(lambda _, __, out: out.relu())
-    return network
-
-
-def _hook_norm(network: nn.Sequential) -> nn.Sequential:
-    network[1].register_forward_hook(lambda _, __, out: out.relu())
+def _hook(network: nn.Sequential, place: int = 0) -> nn.Sequential:
+    network[place].register_forward_hook(lambda _, __, out: out.relu())
     return network
 
 
@@ -162,7 +157,7 @@ CHANGED = {
     "spectral norm": spectral_norm,
     "parametrization": weight_norm,
     "hook": _hook,
-    "hook of the norm": _hook_norm,
+    "hook of the norm": lambda network: _hook(network, 1),
     "replaced forward": _replace_forward,
     "shared convolution": _share,
     "tied weight": _tie,
@@ -190,33 +185,24 @@ def test_a_convolution_that_is_more_than_its_weight_is_left_alone(change, draw_n
 
 
 def test_a_norm_that_no_convolution_feeds_stays():
-    network = nn.Sequential(
-        nn.BatchNorm2d(4),
-        nn.Conv2d(4, 4, 1),
-        nn.ReLU(),
-        nn.BatchNorm2d(4),
-        nn.Conv2d(4, 4, 1),
-        nn.BatchNorm2d(4, track_running_stats=False),
-    )
+    network = nn.Sequential(nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1), nn.ReLU(),
+                            nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1),
+                            nn.BatchNorm2d(4, track_running_stats=False))  # fmt: skip
     network.extend([nn.Conv2d(4, 4, 1), network[2], nn.BatchNorm2d(4)])  # one ReLU
     network.extend([nn.Conv2d(4, 8, 1), nn.BatchNorm2d(4)])  # of other channels
     assert list(map(type, fold_bn(network))) == list(map(type, network))
 
 
 @pytest.mark.parametrize(
-    "order",
-    [("conv", "norm", "act"), ("norm", "act", "conv"), ("conv", "act", "norm")],
+    "order", [("conv", "norm", "act"), ("norm", "act", "conv"), ("conv", "act", "norm")]
 )
 def test_a_conv_module_is_folded_where_its_order_allows_it(order, draw_norms):
     torch.manual_seed(0)
-    arguments = dict(in_channels=4, out_channels=4, kernel_size=1, order=order)
+    options = dict(norm_cfg=dict(type="BN"), order=order)
     x, coeff = torch.randn(2, 4, 5, 5), torch.rand(2, 4, 3)
     for module, inputs in (
-        (ConvModule(norm_cfg=dict(type="BN"), **arguments), (x,)),
-        (
-            DyConvModule(norm_cfg=dict(type="BN"), num_kernels=3, **arguments),
-            (x, coeff),
-        ),
+        (ConvModule(4, 4, 1, **options), (x,)),
+        (DyConvModule(4, 4, 1, num_kernels=3, **options), (x, coeff)),
     ):
         draw_norms(module)
         module.eval()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmseg_dynet.apis import build_model, load_config
 from mmseg_dynet.deploy import optimize_for_inference
 from mmseg_dynet.deploy.kernel_reuse import KernelReuse
-from mmseg_dynet.models import (
-    DyMobileNetV2,
-    DyMobileNetV3,
-    DyResNet,
-    DyShuffleNetV2,
-)
+from mmseg_dynet.models import DyMobileNetV2, DyMobileNetV3, DyResNet, DyShuffleNetV2
 from mmseg_dynet.ops import CoefficientPredictor, DyConv2d
 
 pytestmark = pytest.mark.usefixtures("at_inference")
@@ -27,20 +23,13 @@ CONFIG = (
     Path(__file__).parents[2]
     / "configs/dynet/dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256.py"
 )
-NARROW = dict(widen_factor=0.5)
-PLAIN = dict(num_kernels=None, widen_factor=0.5)
+NARROW = dict(widen_factor=0.5), dict(widen_factor=0.5, num_kernels=None)
 # Dy- networks and their Fix- controls.
 BACKBONES = {
-    "dy-resnet18": (
-        lambda: DyResNet(18, base_channels=8),
-        lambda: ResNet(18, base_channels=8),
-    ),
-    "dy-mobile": (lambda: DyMobileNetV2(**NARROW), lambda: DyMobileNetV2(**PLAIN)),
-    "dy-mobilenet-v3": (
-        lambda: DyMobileNetV3(**NARROW),
-        lambda: DyMobileNetV3(**PLAIN),
-    ),
-    "dy-shuffle": (lambda: DyShuffleNetV2(**NARROW), lambda: DyShuffleNetV2(**PLAIN)),
+    "dy-resnet18": [partial(net, 18, base_channels=8) for net in (DyResNet, ResNet)],
+    "dy-mobile": [partial(DyMobileNetV2, **options) for options in NARROW],
+    "dy-mobilenet-v3": [partial(DyMobileNetV3, **options) for options in NARROW],
+    "dy-shuffle": [partial(DyShuffleNetV2, **options) for options in NARROW],
 }
 
 

@@ -4,7 +4,6 @@ import os
 import shutil
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,6 @@ from mmseg_dynet.engine.checkpoint import (
     is_whole,
     load_from_file,
     read_checkpoint,
-    use_safe_loading,
     weights_of,
 )
 
@@ -39,13 +37,6 @@ class Call:
 
     def __reduce__(self) -> tuple:
         return self.call
-
-
-@pytest.fixture
-def safe_loading() -> Iterator[None]:
-    use_safe_loading()
-    yield
-    CheckpointLoader.register_scheme("", load_from_local, force=True)
 
 
 META = dict(classes=["sky"], groups=ConfigDict(flat=[0]))
@@ -135,17 +126,6 @@ def test_a_config_in_a_checkpoint_is_not_executed(tmp_path):
     content["meta"]["config"] = "import os"
     torch.save(content, tmp_path / "evil.pth")
     assert "config" not in load_from_file(tmp_path / "evil.pth")["meta"]
-
-
-@pytest.mark.recent_torch
-def test_mmengine_reads_safely_once_told_to(tmp_path, safe_loading):
-    evil, good = str(tmp_path / "evil.pth"), str(tmp_path / "good.pth")
-    torch.save({"x": Call(os.system, f"touch {tmp_path}/executed")}, evil)
-    torch.save(training_state(), good)
-    with pytest.raises(ValueError, match="could run code"):
-        CheckpointLoader.load_checkpoint(evil)
-    assert not (tmp_path / "executed").exists()
-    assert "state_dict" in CheckpointLoader.load_checkpoint(good)
 
 
 def test_reading_a_config_leaves_mmengines_loader_alone():

@@ -61,6 +61,7 @@ def train(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Runne
         **options: object,
     ) -> Runner:
         limit = dict(max_epochs=iterations) if by_epoch else dict(max_iters=iterations)
+        checkpoint = dict(type=hook, by_epoch=by_epoch, interval=1) | options
         runner = Runner(
             Toy(),
             work_dir=str(tmp_path),
@@ -72,11 +73,7 @@ def train(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Runne
             val_dataloader=dict(dataset=[0], sampler=dict(type="DefaultSampler")),
             val_cfg=dict(),
             val_evaluator=Evaluator(Score()),
-            default_hooks=dict(
-                checkpoint=dict(
-                    type=hook, by_epoch=by_epoch, **{"interval": 1} | options
-                )
-            ),
+            default_hooks=dict(checkpoint=checkpoint),
             load_from=resume,
             resume=resume is not None,
             experiment_name=f"{request.node.name}{len(MMLogger._instance_dict)}",

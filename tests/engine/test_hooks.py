@@ -28,7 +28,7 @@ def hook_of(name: str, **options: object) -> object:
 
 def train(model: nn.Module, work_dir: Path, iterations: int, **options: object) -> None:
     """Train with a checkpoint in each iteration."""
-    name = type(model).__name__
+    checkpoint = dict(type=SafeCheckpointHook, interval=1, by_epoch=False)
     Runner(
         model,
         work_dir=str(work_dir),
@@ -37,10 +37,8 @@ def train(model: nn.Module, work_dir: Path, iterations: int, **options: object) 
         ),
         train_cfg=dict(by_epoch=False, max_iters=iterations),
         optim_wrapper=dict(optimizer=dict(type="SGD", lr=1.0)),
-        default_hooks=dict(
-            checkpoint=dict(type=SafeCheckpointHook, interval=1, by_epoch=False)
-        ),
-        experiment_name=f"{name}-{iterations}",
+        default_hooks=dict(checkpoint=checkpoint),
+        experiment_name=f"{type(model).__name__}-{iterations}",
         **options,
     ).train()
 

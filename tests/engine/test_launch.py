@@ -20,7 +20,6 @@ CONFIG = ROOT / "configs/dynet/dy-r18-d16_fcn_1xb4-200_synthetic-streets-128x256
 PYTHON = (sys.executable, "-W", "ignore")
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 COMPILED = (pytest.mark.recent_torch, pytest.mark.slow)
-ON_A_GPU = pytest.mark.gpu
 
 
 def call(command: list, **variables: str) -> None:
@@ -39,7 +38,7 @@ def call(command: list, **variables: str) -> None:
         ("dynamized with_cp", 1e-5),
         pytest.param("compile", 1e-5, marks=COMPILED),
         pytest.param("bfloat16 compile with_cp accumulate", 2e-2, marks=COMPILED),
-        pytest.param("float16 accumulate with_cp", 2e-2, marks=ON_A_GPU),
+        pytest.param("float16 accumulate with_cp", 2e-2, marks=pytest.mark.gpu),
     ],
 )
 def test_two_processes_are_one_with_both_batches(options, tolerance, tmp_path):
@@ -108,10 +107,7 @@ MINE = dict(type="Mine", device_ids=[1], static_graph=True)
 
 @pytest.mark.parametrize(
     ("options", "wrapper"),
-    [
-        (UNUSED, DDP | UNUSED),
-        (dict(model_wrapper_cfg=MINE), MINE),
-    ],
+    [(UNUSED, DDP | UNUSED), (dict(model_wrapper_cfg=MINE), MINE)],
 )
 def test_a_config_is_made_fit_for_cpus(options, wrapper, monkeypatch):
     pretend(monkeypatch, {})

@@ -46,10 +46,6 @@ def data(num_classes: int) -> BaseDataset:
     return BaseDataset(metainfo=dict(classes=classes), lazy_init=True)
 
 
-def repeat(dataset: BaseDataset) -> RepeatDataset:
-    return RepeatDataset(dataset, 2, lazy_init=True)
-
-
 def concat(*datasets: BaseDataset) -> ConcatDataset:
     return ConcatDataset(datasets, lazy_init=True)
 
@@ -216,14 +212,8 @@ def test_a_module_that_converts_its_checkpoint_is_left_alone():
 
 def head(num_classes: int, channels: int = 4, **options: object) -> FCNHead:
     with DefaultScope.overwrite_default_scope("mmseg"):
-        return FCNHead(
-            in_channels=4,
-            channels=channels,
-            num_classes=num_classes,
-            num_convs=1,
-            norm_cfg=None,
-            **options,
-        )
+        return FCNHead(in_channels=4, channels=channels, num_classes=num_classes,
+                       num_convs=1, norm_cfg=None, **options)  # fmt: skip
 
 
 def points(num_classes: int) -> PointHead:
@@ -313,22 +303,19 @@ def test_a_part_of_the_weights_starts_a_training_and_does_not_resume_one():
 
 
 @pytest.mark.parametrize(
-    ("dataset", "key"),
+    ("dataset", "place"),
     [
-        (data(4), "train_dataloader.dataset"),
-        (repeat(data(4)), "train_dataloader.dataset.dataset"),
-        (concat(data(4), data(4)), "train_dataloader.dataset.datasets.0"),
-        (
-            Subset(concat(data(4), data(4)), [0]),
-            "train_dataloader.dataset.dataset.datasets.0",
-        ),
+        (data(4), ""),
+        (RepeatDataset(data(4), 2, lazy_init=True), ".dataset"),
+        (concat(data(4), data(4)), ".datasets.0"),
+        (Subset(concat(data(4), data(4)), [0]), ".dataset.datasets.0"),
     ],
     ids=["plain", "repeat", "concat", "nested"],
 )
-def test_classes_of_wrapped_data_are_found(dataset, key):
+def test_classes_of_wrapped_data_are_found(dataset, place):
     heads = nn.ModuleList([head(4), head(5)])
-    option = r"model\.decode_head\.1\.num_classes"
-    match = rf"{option} is 5, but {key} \(.*\) has 4 classes: set {option}=4"
+    option, key = r"model\.decode_head\.1\.num_classes", "train_dataloader.dataset"
+    match = rf"{option} is 5, but {key}{place} \(.*\) has 4 classes: set {option}=4"
     with pytest.raises(ValueError, match=match):
         check(Segmentor(nn.Identity(), decode_head=heads), dataset)
     check(Segmentor(nn.Identity(), decode_head=heads), dataset, strict_classes=False)

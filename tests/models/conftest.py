@@ -28,8 +28,8 @@ class Case:
         name: Of the test.
         build: Builds the backbone from further options.
         channels: Of every stage.
-        strides: Output stride of every stage, for each output stride of the network.
-        options: What gives the network that output stride.
+        strides: Output stride of every stage, in a network of output stride 32.
+        options: What gives the network a smaller one, which bounds its stages' own.
         small: What makes it small, for tests that compute.
         dynamic: Whether it has predictors.
     """
@@ -37,7 +37,7 @@ class Case:
     name: str
     build: Callable[..., nn.Module]
     channels: tuple[int, ...]
-    strides: dict[int, tuple[int, ...]]
+    strides: tuple[int, ...]
     options: dict[int, dict]
     small: dict
     dynamic: bool = True
@@ -56,11 +56,10 @@ def _resnet(name, channels, **fixed):
         name,
         lambda **options: DyResNet(**fixed, **options),
         channels,
-        strides={8: (4, 8, 8, 8), 16: (4, 8, 16, 16), 32: (4, 8, 16, 32)},
+        strides=(4, 8, 16, 32),
         options={
             8: dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)),
             16: dict(strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)),
-            32: {},
         },
         small=dict(base_channels=8, stem_channels=16),
     )
@@ -71,15 +70,10 @@ def _mobilenet_v2(name, channels, **fixed):
         name,
         lambda **options: DyMobileNetV2(**fixed, **options),
         channels,
-        strides={
-            8: (2, 4, 8, 8, 8, 8, 8, 8),
-            16: (2, 4, 8, 16, 16, 16, 16, 16),
-            32: (2, 4, 8, 16, 16, 32, 32, 32),
-        },
+        strides=(2, 4, 8, 16, 16, 32, 32, 32),
         options={
             8: dict(strides=(1, 2, 2, 1, 1, 1, 1), dilations=(1, 1, 1, 2, 2, 4, 4)),
             16: dict(strides=(1, 2, 2, 2, 1, 1, 1), dilations=(1, 1, 1, 1, 1, 2, 2)),
-            32: {},
         },
         small=dict(widen_factor=0.25),
         dynamic=fixed.get("num_kernels", 6) is not None,
@@ -102,11 +96,10 @@ def _shufflenet_v2(name, network, **fixed):
         name,
         lambda **options: network(**fixed, **options),
         channels=(116, 232, 464, 1024),
-        strides={8: (8, 8, 8, 8), 16: (8, 16, 16, 16), 32: (8, 16, 32, 32)},
+        strides=(8, 16, 32, 32),
         options={
             8: dict(strides=(2, 1, 1), dilations=(1, 2, 4)),
             16: dict(strides=(2, 2, 1), dilations=(1, 1, 2)),
-            32: {},
         },
         small=dict(widen_factor=0.5),
         dynamic=network is DyShuffleNetV2 and fixed.get("num_kernels", 6) is not None,
@@ -121,32 +114,24 @@ CASES = [
     _mobilenet_v2("dy-mobile", DY_MOBILE_CHANNELS),
     _mobilenet_v2("fix-mobile", DY_MOBILE_CHANNELS, num_kernels=None),
     _mobilenet_v2(
-        "dy-mobilenet-v2",
-        (16, 24, 32, 64, 96, 160, 320, 1280),
-        same_width=True,
+        "dy-mobilenet-v2", (16, 24, 32, 64, 96, 160, 320, 1280), same_width=True
     ),
     _mobilenet_v3(
         "small",
         (16, 24, 40, 48, 96, 576),
-        {8: (4, 8, 8, 8, 8, 8), 16: (4, 8, 16, 16, 16, 16), 32: (4, 8, 16, 16, 32, 32)},
+        (4, 8, 16, 16, 32, 32),
         {
             8: dict(strides=(2, 2, 1, 1, 1), dilations=(1, 1, 2, 2, 4)),
             16: dict(strides=(2, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 2)),
-            32: {},
         },
     ),
     _mobilenet_v3(
         "large",
         (16, 24, 40, 80, 112, 160, 960),
-        {
-            8: (2, 4, 8, 8, 8, 8, 8),
-            16: (2, 4, 8, 16, 16, 16, 16),
-            32: (2, 4, 8, 16, 16, 32, 32),
-        },
+        (2, 4, 8, 16, 16, 32, 32),
         {
             8: dict(strides=(1, 2, 2, 1, 1, 1), dilations=(1, 1, 1, 2, 2, 4)),
             16: dict(strides=(1, 2, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 1, 2)),
-            32: {},
         },
     ),
     _shufflenet_v2("shufflenet-v2", ShuffleNetV2),

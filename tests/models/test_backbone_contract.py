@@ -1,7 +1,5 @@
 """One contract, held by every backbone of the package."""
 
-import copy
-
 import pytest
 import torch
 from mmengine.registry import MODELS
@@ -29,15 +27,15 @@ def meta(case, **options) -> nn.Module:
 def test_stages_have_the_documented_shapes_and_equal_weights_at_each_stride(case):
     """What was trained at stride 32 on ImageNet starts a segmentation at 8."""
     weights = []
-    for output_stride, strides in case.strides.items():
-        backbone = meta(case, **case.options[output_stride])
+    for output_stride in (8, 16, 32):
+        backbone = meta(case, **case.options.get(output_stride, {}))
+        strides = [min(stride, output_stride) for stride in case.strides]
         outs = backbone(torch.empty(2, 3, 128, 192, device="meta"))
         assert isinstance(outs, tuple)
         assert [tuple(out.shape) for out in outs] == [
             (2, c, 128 // s, 192 // s)
             for c, s in zip(case.channels, strides, strict=True)
         ]
-        assert strides[-1] == output_stride
         weights.append({n: w.shape for n, w in backbone.state_dict().items()})
     assert weights[0] == weights[1] == weights[2]
 
@@ -88,7 +86,7 @@ def test_odd_sizes_are_rounded_up_and_every_parameter_gets_a_gradient(case):
     backbone = case.build_small()
     backbone.init_weights()
     outs = backbone(torch.randn(2, 3, 53, 71))
-    for out, stride in zip(outs, case.strides[32], strict=True):
+    for out, stride in zip(outs, case.strides, strict=True):
         assert out.shape[2:] == (-(-53 // stride), -(-71 // stride))
     sum(out.square().mean() for out in outs).backward()
     without = [n for n, p in backbone.named_parameters() if p.grad is None]
@@ -150,27 +148,17 @@ def test_a_captured_graph_is_replayed_on_other_images(network_and_outputs):
     backbone.to("cuda")
     image = torch.rand_like(x).to("cuda")
     with torch.no_grad():
-        replay = capture(backbone, image)
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):  # kernels are chosen
+            backbone(image)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            outs = backbone(image)
         image.copy_(x)
-        assert_near(replay(), expected, 1e-3)
-
-
-def capture(network, image):
-    """Make a call that runs a network on what ``image`` then holds, as a CUDA graph."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # kernels are chosen
-        network(image)
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        outs = network(image)
-
-    def replay():
         graph.replay()
-        return outs
-
-    return replay
+        assert_near(outs, expected, 1e-3)
 
 
 def test_rows_of_a_batch_are_independent(case):
@@ -233,19 +221,6 @@ def test_norm_eval_reaches_every_batch_norm_and_sync_batch_norm(case):
         norms = [m for m in backbone.modules() if isinstance(m, _BatchNorm)]
         assert len(norms) > 10
         assert not any(n.training for n in norms)
-
-
-def test_state_dict_round_trip_and_deepcopy(case, tmp_path):
-    torch.manual_seed(0)
-    backbone = case.build_small().eval()
-    torch.save(backbone.state_dict(), tmp_path / "weights.pt")
-    other = case.build_small().eval()
-    other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
-    x = torch.randn(1, 3, 64, 64)
-    with torch.no_grad():
-        expected = backbone(x)
-        assert all(map(torch.equal, other(x), expected))
-        assert all(map(torch.equal, copy.deepcopy(backbone)(x), expected))
 
 
 def test_channels_last_gives_the_same(case, device):

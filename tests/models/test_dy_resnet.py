@@ -115,12 +115,9 @@ def test_an_explicit_init_cfg_disables_zero_init_as_in_the_host():
         dict(type="Kaiming", layer="Conv2d"),
         dict(type="Constant", val=1, layer=["_BatchNorm", "GroupNorm"]),
     ]
-    for backbone in (
-        DyResNet(18, base_channels=8, init_cfg=init_cfg),
-        ResNet(18, base_channels=8, init_cfg=init_cfg),
-    ):
-        backbone.init_weights()
-        assert (backbone.layer1[0].bn2.weight == 1).all()
+    backbone = DyResNet(18, base_channels=8, init_cfg=init_cfg)
+    backbone.init_weights()
+    assert (backbone.layer1[0].bn2.weight == 1).all()
 
 
 def test_init_weights_leaves_banks_initialised():

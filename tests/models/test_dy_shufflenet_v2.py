@@ -9,12 +9,8 @@ from mmseg_dynet.models import DyShuffleNetV2
 from mmseg_dynet.models.blocks import ShuffleUnit
 from mmseg_dynet.ops import CoefficientPredictor
 
-WIDTHS = {
-    0.5: (48, 96, 192),
-    1.0: (116, 232, 464),
-    1.5: (176, 352, 704),
-    2.0: (244, 488, 976),
-}
+WIDTHS = {0.5: (48, 96, 192), 1.0: (116, 232, 464), 1.5: (176, 352, 704),
+          2.0: (244, 488, 976)}  # fmt: skip
 LAST = {0.5: 1024, 1.0: 1024, 1.5: 1024, 2.0: 2048}
 # Channels per group of the spatial convolution in stage 0: a right branch of 29 or 61
 # channels has no groups of two.

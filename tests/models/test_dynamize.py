@@ -27,9 +27,7 @@ from pytorchcv.models.shufflenetv2 import get_shufflenetv2
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import spectral_norm
-from torch.nn.utils.parametrizations import (
-    spectral_norm as parametrized_spectral_norm,
-)
+from torch.nn.utils.parametrizations import spectral_norm as parametrized_spectral_norm
 from torch.nn.utils.prune import l1_unstructured
 from torch.utils.checkpoint import checkpoint
 
@@ -75,31 +73,23 @@ NETWORKS: dict[str, tuple[Callable[..., nn.Module], int, int]] = {
     "pidnet": (lambda: PIDNet(channels=8, ppm_channels=8), 51, 73),
     "stdc": (_stdc, 27, 39),
     "bisenetv2": (
-        lambda: BiSeNetV2(3, (8, 8, 16), (4, 8, 8, 16), 2, bga_channels=16),
-        41,
-        54,
+        lambda: BiSeNetV2(3, (8, 8, 16), (4, 8, 8, 16), 2, bga_channels=16), 41, 54,
     ),
     "fast-scnn": (
         lambda: FastSCNN(3, (8, 8), 16, (16, 24, 32), global_out_channels=32,
                          higher_in_channels=16, lower_in_channels=32,
-                         fusion_out_channels=16),
-        33,
-        40,
+                         fusion_out_channels=16), 33, 40,
     ),
     "hrnet": (_hrnet, 21, 53),
     "unet": (lambda **o: UNet(base_channels=4, **o), 17, 22),
     "mit": (
-        lambda **o: MixVisionTransformer(
-            embed_dims=8, num_layers=(1, 1, 1, 1), num_heads=(1, 2, 4, 8), **o
-        ),
-        12,
-        19,
+        lambda: MixVisionTransformer(embed_dims=8, num_layers=(1, 1, 1, 1),
+                                     num_heads=(1, 2, 4, 8)), 12, 19,
     ),
     "pytorchcv-resnet": (
         lambda: ThirdPartyResNet([[8, 8], [16, 16], [32, 32], [64, 64]], 8,
                                  bottleneck=False, conv1_stride=True, num_classes=10),
-        16,
-        20,
+        16, 20,
     ),
 }  # fmt: skip
 init_default_scope("mmseg")  # UNet and STDCNet build their parts from it
@@ -629,20 +619,6 @@ def test_a_block_cut_in_two_is_an_error():
     out = checkpoint(block.first, x, use_reentrant=True)  # predicts without gradients
     with pytest.raises(RuntimeError, match="has not run before them"):
         block.second(out)
-
-
-def test_coefficients_are_recorded_and_averaged():
-    model = evaluated(dynamize(DDRNet(channels=8, ppm_channels=8)).double())
-    layers = {n: m for n, m in model.named_modules() if isinstance(m, DyConv2d)}
-    given = {name: [] for name in layers}
-    for name, layer in layers.items():
-        layer.predictor.register_forward_hook(
-            lambda _, __, out, n=name: given[n].append(out[0])
-        )
-    averages = means(model, images())
-    assert [*averages] == [*layers]
-    for name, coeff in averages.items():
-        torch.testing.assert_close(coeff, torch.cat(given[name]).mean(0))
 
 
 def test_a_predictor_that_takes_the_place_of_another_predicts():

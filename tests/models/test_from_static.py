@@ -251,8 +251,3 @@ def test_counters_of_batches_may_be_missing():
     }
     dynamic = to_dynamic(weights).state_dict
     assert dynamic["backbone.bn1.num_batches_tracked"] == 0
-
-
-def test_a_bad_option_is_named():
-    with pytest.raises(ValueError, match="num_kernels must be at least 1, got 0"):
-        to_dynamic(ResNet(18, base_channels=8).state_dict(), num_kernels=0)

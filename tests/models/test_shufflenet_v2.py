@@ -11,12 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmseg_dynet.models import ShuffleNetV2
 from mmseg_dynet.models.blocks import shuffle
 
-CHANNELS = {
-    0.5: (48, 96, 192, 1024),
-    1.0: (116, 232, 464, 1024),
-    1.5: (176, 352, 704, 1024),
-    2.0: (244, 488, 976, 2048),
-}
+CHANNELS = {0.5: (48, 96, 192, 1024), 1.0: (116, 232, 464, 1024),
+            1.5: (176, 352, 704, 1024), 2.0: (244, 488, 976, 2048)}  # fmt: skip
 NUM_CLASSES = 1000
 
 
@@ -71,13 +67,9 @@ def test_outputs_are_those_of_a_third_party(widen_factor, draw_norms):
 
 @pytest.mark.parametrize(
     ("widen_factor", "parameters", "published_macs"),
-    [
-        (0.5, 1_366_792, 41e6),
-        (1.0, 2_279_760, 146e6),
-        (1.5, 3_507_720, 299e6),
-        (2.0, 7_403_600, 591e6),
-    ],
-)
+    [(0.5, 1_366_792, 41e6), (1.0, 2_279_760, 146e6),
+     (1.5, 3_507_720, 299e6), (2.0, 7_403_600, 591e6)],
+)  # fmt: skip
 @torch.no_grad()
 def test_size_is_the_published_one(widen_factor, parameters, published_macs):
     with torch.device("meta"):

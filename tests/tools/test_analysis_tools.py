@@ -244,9 +244,3 @@ def test_coefficients(run_tool, write_config, save_weights, vary, tmp_path):
     assert "coefficients over 3 images" in printed
     with Image.open(plot) as picture:
         assert min(picture.size) > 400
-
-
-def test_coefficients_of_a_static_network(run_tool, write_config, save_weights):
-    config = write_config("")
-    with pytest.raises(ValueError, match="EncoderDecoder is static"):
-        run_tool("analysis_tools/coefficients.py", config, save_weights(config))

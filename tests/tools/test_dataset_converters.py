@@ -48,14 +48,8 @@ def test_camvid(run, camvid, tmp_path):
         "img_dir/train/a.png", "img_dir/train/b.png", "img_dir/val/c.png",
     ]  # fmt: skip
     assert (read(out / "img_dir/train/b.png") == ord("b")).all()
-    assert (
-        read(out / "ann_dir/val/c.png").tolist()
-        == [
-            [0, 1, 2, 3, 4, 5],
-            [6, 7, 8, 9, 10, 255],
-        ]
-        * 2
-    )
+    rows = [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 255]]
+    assert read(out / "ann_dir/val/c.png").tolist() == 2 * rows
 
 
 def test_camvid_links_images_and_takes_a_test_split(run, camvid, tmp_path):

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import save_checkpoint
 from mmseg.datasets import CityscapesDataset
@@ -23,14 +22,9 @@ ROOT = Path(__file__).parents[2]
 
 def without_torch_and_host(monkeypatch: pytest.MonkeyPatch, script: str, *arguments):
     """Run a script that may import neither PyTorch nor the host nor this package."""
+    packages = ("torch", "mmseg", "mmcv", "mmengine", "mmseg_dynet")
     for name in [*sys.modules]:
-        if name.partition(".")[0] in (
-            "torch",
-            "mmseg",
-            "mmcv",
-            "mmengine",
-            "mmseg_dynet",
-        ):
+        if name.partition(".")[0] in packages:
             monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
     runpy.run_path(script, run_name="__main__")
@@ -104,14 +98,6 @@ def test_a_model_that_differs_is_not_written(run_tool, write_config, monkeypatch
     assert names == sorted([config.name, "equal.pt2"])
 
 
-def converted_config(config: Path, printed: str) -> Config:
-    """The static config, with the backbone that the tool has printed."""
-    (backbone,) = re.findall(r"^backbone=(dict\(.*\))$", printed, re.M)
-    cfg = load_config(str(config))
-    cfg.merge_from_dict({"model.backbone": eval(backbone)})
-    return cfg
-
-
 def test_a_static_segmentor_becomes_dynamic(
     run_tool, write_config, draw_norms, tmp_path
 ):
@@ -133,7 +119,9 @@ def test_a_static_segmentor_becomes_dynamic(
     assert torch.load("new/dynamic.pth")["meta"] == {
         "dataset_meta": {"classes": ("sky", "road")}
     }
-    dynamic = build_model(converted_config(config, printed), "new/dynamic.pth")
+    (backbone,) = re.findall(r"^backbone=(dict\(.*\))$", printed, re.M)
+    cfg = load_config(str(config), {"model.backbone": eval(backbone)})
+    dynamic = build_model(cfg, "new/dynamic.pth")
     x = torch.randn(2, 3, 64, 96)
     with torch.inference_mode():
         expected = static(x)
