@@ -61,6 +61,13 @@ def test_a_training_step_is_the_one_written_by_hand():
     torch.testing.assert_close(change, -1e-6 * gradient, rtol=1e-6, atol=0)
 
 
+def test_a_training_step_may_compute_in_bfloat16():
+    network, seen = nn.Sequential(nn.Conv2d(3, 4, 2), nn.Flatten()), []
+    network[0].register_forward_hook(lambda _, __, out: seen.append(out.dtype))
+    training_call(network, torch.rand(5, 3, 2, 2), 4, torch.bfloat16)()
+    assert seen == [torch.bfloat16]
+
+
 def test_a_training_step_of_pidnet_has_edges():
     config = ROOT / "configs/dynet/dy-pidnet-s_2xb6-120k_1024x1024-cityscapes.py"
     model = build_model(load_config(config))

@@ -365,7 +365,7 @@ def resume(optimizer: Optimizer, group: dict) -> None:
         param_schedulers=None,
         logger=logging.getLogger(),
     )
-    saved = dict(state={}, param_groups=[group])
+    saved = dict(state={}, param_groups=[group]) if group else dict(head={}, rest={})
     check_settings(runner, dict(meta={}, message_hub={}, optimizer=saved))
 
 
@@ -383,6 +383,8 @@ def test_the_optimizer_of_a_checkpoint_is_the_configs(momentum):
         resume(adam, sgd.param_groups[0])
     with pytest.raises(ValueError, match="not SGD, since it has no dampening, mom"):
         resume(sgd, older)
+    with pytest.raises(ValueError, match="not SGD"):
+        resume(sgd, {})  # but several
 
 
 @pytest.mark.parametrize("saved", [dict(meta={}), dict(meta={}, message_hub={})])

@@ -73,6 +73,14 @@ def test_a_layer_is_initialised_anew():
     assert not conv.bias.any()
 
 
+def test_a_bank_around_zeros_varies_as_a_new_one():
+    torch.manual_seed(0)
+    conv = DyConv2d(16, 16, 3)
+    bank = conv.bank_around(torch.zeros(16, 16, 3, 3).half())
+    assert bank.dtype == torch.float32
+    assert math.isclose(bank.std(), conv.weight.detach().std(), rel_tol=0.15)
+
+
 def test_geometry_is_read_at_forward_time():
     """Hosts (MobileNetV3) change stride, dilation and padding after construction."""
     conv = build_conv_layer(dict(type="DyConv2d"), 4, 4, 3, stride=2, padding=1)

@@ -2,6 +2,9 @@
 
 import json
 import runpy
+import shutil
+from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from PIL import Image
 from mmseg_dynet.analysis.coefficients import CoefficientRecorder, average
 from mmseg_dynet.analysis.complexity import count_complexity
 from mmseg_dynet.apis import build_model, load_config
+from mmseg_dynet.ops.per_image import choose
 
 ROOT = Path(__file__).parents[2]
 COMPARE = str(ROOT / "tools/analysis_tools/compare.py")
@@ -48,6 +52,15 @@ def test_get_flops(run_tool, write_config, tmp_path):
     for part in ("macs", "backbone"):
         assert f"{100 * (1 - dynamic[part] / static[part]):.2f}" in printed
     assert f"| backbone | {static['backbone'] / 1e9:.3f} " in " ".join(printed.split())
+
+
+def test_get_flops_of_two_configs_of_one_name(run_tool, write_config, tmp_path):
+    config = write_config("dy-")
+    other = tmp_path / "other" / config.name
+    other.parent.mkdir()
+    shutil.copy(config, other)
+    run_tool("analysis_tools/get_flops.py", config, "--vs", other, "--json", "a.json")
+    assert [*read(tmp_path / "a.json")["configs"]] == [str(other), str(config)]
 
 
 @pytest.mark.parametrize("channels", (1, 4))
@@ -89,6 +102,15 @@ def test_benchmark_of_networks_of_the_paper(run_tool, capsys, tmp_path):
     with pytest.raises(SystemExit):
         run_tool("analysis_tools/benchmark.py", "Dy-ResNet19")
     assert "Dy-ResNet19 is neither a file nor one of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["loop", "grouped"])
+def test_benchmark_times_the_implementation_that_is_asked_for(name):
+    path = str(ROOT / "tools/analysis_tools/benchmark.py")
+    forced = runpy.run_path(path, run_name="tool")["forced"]
+    x, kernels = torch.ones(2, 4, 8, 8), torch.ones(2, 4, 4, 3, 3)
+    call = forced(partial(choose, x, kernels, 1), Namespace(implementation=name), "")
+    assert call() == name
 
 
 @pytest.mark.recent_torch
