@@ -140,9 +140,10 @@ def main():
 
         if args.keep_kernels is not None:
             if getattr(model, "test_cfg", {}).get("mode") == "slide":
+                place = "model.module" if "module" in cfg.model else "model"
                 raise ValueError(
                     "this config tests in windows, all of which would get the kernels "
-                    "of the last: add --cfg-options model.test_cfg.mode=whole"
+                    f"of the last: add --cfg-options {place}.test_cfg.mode=whole"
                 )
             KernelReuse(model, args.keep_kernels)
         start = perf_counter()
