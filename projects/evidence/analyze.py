@@ -105,7 +105,9 @@ def bounds(value: Interval) -> str:
 
 def show(values: Sequence[float]) -> list[str]:
     """The mean of paired differences and its interval; empty cells without any."""
-    return [f"{mean(values):+.2f}", bounds(paired(values))] if values else ["", ""]
+    if not values:
+        return ["", ""]
+    return [f"{round(mean(values), 2) + 0.0:+.2f}", bounds(paired(values))]  # not -0.00
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:
