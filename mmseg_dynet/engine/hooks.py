@@ -82,7 +82,7 @@ class TemperatureHook(Hook):
         self.iterations, self.start, self.end = iterations, start, end
 
     def before_train(self, runner: Runner) -> None:
-        """Find the temperatures. EMAHook would average them, if it does buffers."""
+        """Find the temperatures, with those that EMAHook would average."""
         averages = [h.ema_model for h in runner.hooks if isinstance(h, EMAHook)]
         modules = nn.ModuleList([unwrapped_model(runner), *averages]).modules()
         predictors = [m for m in modules if isinstance(m, CoefficientPredictor)]

@@ -58,7 +58,7 @@ class CheckSetupHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Check a checkpoint before the model loads it, also in a test."""
         model = _model(runner)
-        resumes = runner._resume and not runner._has_loaded  # not what follows later
+        resumes = runner._resume and not runner._has_loaded  # the first load only
         training = isinstance(runner.optim_wrapper, OptimWrapper | OptimWrapperDict)
         weights = weights_of(checkpoint)
         if training and _are_of_backbone(weights, model):
