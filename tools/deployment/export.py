@@ -90,10 +90,9 @@ def read_metadata(cfg: Config, model: nn.Module) -> dict[str, object]:
 def other_steps(cfg: Config) -> list[str]:
     """Steps of the test pipeline that change images, and that the file leaves out."""
     _, data = next(inner_datasets(cfg.test_dataloader.dataset))
-    steps = [
-        getattr(s["type"], "__name__", s["type"]) for s in data.get("pipeline", [])
-    ]
-    names = [step.rpartition(".")[2] for step in steps]  # without a scope
+    types = (step["type"] for step in data.get("pipeline", []))
+    # Without a scope; of a class, the name.
+    names = (getattr(t, "__name__", t).rpartition(".")[2] for t in types)
     return [name for name in names if not name.startswith(KNOWN_STEPS)]
 
 
